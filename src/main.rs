@@ -1,0 +1,3 @@
+//! Settings, telemetry, server, exit code; nothing else.
+
+fn main() {}

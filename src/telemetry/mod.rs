@@ -1,0 +1,4 @@
+//! What operators see.
+
+pub mod logs;
+pub mod metrics;
