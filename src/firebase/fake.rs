@@ -59,6 +59,7 @@ impl Answer {
 pub(super) struct Seen {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    pub(super) body: String,
 }
 
 #[derive(Clone, Debug)]
@@ -119,10 +120,12 @@ impl FakeServer {
 }
 
 async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response<axum::body::Body> {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     locked(&script.seen).push(Seen {
         uri: parts.uri,
         headers: parts.headers,
+        body: String::from_utf8(body.to_vec()).unwrap(),
     });
     let answer = {
         let mut answers = locked(&script.answers);

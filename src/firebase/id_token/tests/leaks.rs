@@ -42,6 +42,9 @@ async fn no_log_line_error_or_metric_holds_any_part_of_a_token() {
         .with_ansi(false)
         .with_writer(log.clone())
         .finish();
+    // With a single subscriber alive, tracing-core asks that of whichever thread comes to a log
+    // line first, and other tests' threads have none; with two it asks them all.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _logged = tracing::subscriber::set_default(subscriber);
 
     let canary = with(|c| c["sub"] = json!("CANARY-UID"));
