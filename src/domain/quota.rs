@@ -43,7 +43,7 @@ impl Bucket {
 
 impl Quota {
     /// The time in which one take is earned back, rounded down to nanoseconds.
-    fn interval(&self) -> Duration {
+    fn interval(self) -> Duration {
         Duration::from_secs(1) / self.per_second.max(1)
     }
 }
