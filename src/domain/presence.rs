@@ -238,4 +238,6 @@ impl Entry {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
