@@ -134,7 +134,9 @@ pub trait Records: Send + Sync + 'static {
 pub enum Visible {
     Online,
     /// `None`: this process has not seen the user go.
-    Offline { last_seen: Option<UnixMillis> },
+    Offline {
+        last_seen: Option<UnixMillis>,
+    },
 }
 
 /// Tells people what changed. It never waits: a slow reader misses it.
