@@ -90,7 +90,6 @@ fn check_length(text: &str, max: usize) -> Result<(), TextError> {
     if text.is_empty() {
         return Err(TextError::Empty);
     }
-    // Characters past the limit are not counted, however long the text.
     if text.chars().nth(max).is_some() {
         return Err(TextError::TooLong { max });
     }
