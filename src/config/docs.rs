@@ -1,95 +1,85 @@
 //! The table as people read it: `--help`, `.env.example`, the README.
 
 use super::table::{Row, rows};
-use std::fmt::Write;
 
 /// `.env.example`: every setting, commented out, so that a copy of the file changes nothing.
 pub fn env_example() -> String {
-    let mut page = String::from(
-        "# Every setting of presence-bridge with its default. Generated: UPDATE=1 cargo test --test tidy\n\
-         # In development a copy named .env is read; the real environment wins.\n",
+    let head = "# Every setting of presence-bridge with its default. Generated: UPDATE=1 cargo test --test tidy\n\
+                # In development a copy named .env is read; the real environment wins.\n";
+    let areas = by_area(
+        |area| format!("\n# === {area} ===\n"),
+        |row| {
+            let Row {
+                name,
+                sentence,
+                accepted,
+                ..
+            } = row;
+            let (value, default) = match row.default {
+                "" => (row.example.as_str(), "unset"),
+                text => (text, text),
+            };
+            format!(
+                "\n# {sentence}\n# Accepted: {accepted}. Default: {default}.\n#{name}={value}\n"
+            )
+        },
     );
-    let mut area = "";
-    for row in rows() {
-        if row.area != area {
-            area = row.area;
-            add(&mut page, format_args!("\n# === {area} ===\n"));
-        }
-        let value = if row.default.is_empty() {
-            &row.example
-        } else {
-            row.default
-        };
-        let unset = if row.default.is_empty() {
-            " Unset by default."
-        } else {
-            ""
-        };
-        let name = row.name;
-        add(
-            &mut page,
-            format_args!(
-                "\n# {} Accepts {}.{unset}\n#{name}={value}\n",
-                row.sentence, row.accepted
-            ),
-        );
-    }
-    page
+    format!("{head}{areas}")
 }
 
 /// The Markdown tables of the README, one for each area.
 pub fn settings_table() -> String {
-    let mut page = String::new();
-    let mut area = "";
-    for row in rows() {
-        if row.area != area {
-            area = row.area;
-            add(
-                &mut page,
-                format_args!(
-                    "\n**{area}**\n\n| name | default | meaning | accepts |\n|---|---|---|---|\n"
-                ),
-            );
-        }
-        let default = match row.default {
-            "" => "unset".to_owned(),
-            text => format!("`{text}`"),
-        };
-        add(
-            &mut page,
-            format_args!(
-                "| `{}` | {default} | {} | {} |\n",
-                row.name, row.sentence, row.accepted
-            ),
-        );
-    }
-    page
+    by_area(
+        |area| {
+            format!("\n**{area}**\n\n| name | default | meaning | accepted |\n|---|---|---|---|\n")
+        },
+        |row| {
+            let Row {
+                name,
+                sentence,
+                accepted,
+                ..
+            } = row;
+            let default = match row.default {
+                "" => "unset".to_owned(),
+                text => format!("`{text}`"),
+            };
+            format!("| `{name}` | {default} | {sentence} | {accepted} |\n")
+        },
+    )
 }
 
 /// The end of `--help`.
 pub(super) fn help() -> String {
-    let mut page = String::from("Settings, read from the environment:\n");
-    for Row {
-        name,
-        default,
-        sentence,
-        accepted,
-        ..
-    } in rows()
-    {
-        let default = match default {
-            "" => "unset".to_owned(),
-            text => format!("default {text}"),
-        };
-        add(
-            &mut page,
-            format_args!("\n  {name} ({default})\n      {sentence}\n      Accepts {accepted}.\n"),
-        );
-    }
-    page
+    let list = by_area(
+        |area| format!("\n{area}\n"),
+        |row| {
+            let Row {
+                name,
+                sentence,
+                accepted,
+                ..
+            } = row;
+            let default = match row.default {
+                "" => "unset".to_owned(),
+                text => format!("default {text}"),
+            };
+            format!("  {name} ({default})\n      {sentence}\n      Accepted: {accepted}.\n")
+        },
+    );
+    format!("Settings, read from the environment:\n{list}")
 }
 
-#[expect(clippy::let_underscore_must_use, reason = "a String takes every write")]
-fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
-    let _ = page.write_fmt(text);
+/// Every row after the heading of its area.
+fn by_area(heading: impl Fn(&str) -> String, entry: impl Fn(&Row) -> String) -> String {
+    let mut blocks = Vec::new();
+    let mut area = "";
+    for row in rows() {
+        if row.area != area {
+            area = row.area;
+            blocks.push(heading(area));
+        }
+        blocks.push(entry(&row));
+    }
+    blocks.concat()
 }

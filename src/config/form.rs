@@ -15,8 +15,11 @@ use url::Url;
 pub(super) struct Form<T> {
     pub(super) accepted: String,
     pub(super) example: String,
-    read: Box<dyn Fn(&str) -> Option<T>>,
+    read: Box<Read<T>>,
 }
+
+/// `None`: not of this form.
+type Read<T> = dyn Fn(&str) -> Option<T>;
 
 impl<T: 'static> Form<T> {
     fn new(
@@ -104,13 +107,8 @@ fn display_size(bytes: usize) -> String {
 
 /// Exactly one word of a list.
 fn word<T: Copy + 'static>(words: &'static [(&'static str, T)], example: &str) -> Form<T> {
-    let accepted = match words {
-        [(only, _)] => format!("`{only}`"),
-        _ => {
-            let list: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-            format!("one of {}", list.join(", "))
-        }
-    };
+    let list: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+    let accepted = format!("one of {}", list.join(", "));
     Form::new(accepted, example, move |text| {
         words
             .iter()

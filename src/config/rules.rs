@@ -9,7 +9,7 @@ use std::time::Duration;
 const FLUSHES_PER_DRAIN: u32 = 4;
 
 /// Longer than this after a phone vanished, "online" is no longer a truth.
-const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+const LONGEST_SILENCE: Duration = Duration::from_mins(10);
 
 /// Adds a problem for every broken rule between settings.
 pub(super) fn check(settings: &Settings, findings: &mut Findings) {

@@ -187,9 +187,9 @@ settings! {
 
     area "identity" {
         /// How far the clocks of Google and this machine may differ.
-        AUTH_LEEWAY => auth_leeway: Duration = "60s", form::duration(SECOND * 0..=MINUTE * 5, "60s");
+        AUTH_LEEWAY => auth_leeway: Duration = "60s", form::duration(NONE..=MINUTE * 5, "60s");
         /// How long before the end of its token a connection hears `token_expiring`.
-        AUTH_EXPIRY_NOTICE => auth_expiry_notice: Duration = "5m", form::duration(SECOND * 0..=MINUTE * 30, "5m");
+        AUTH_EXPIRY_NOTICE => auth_expiry_notice: Duration = "5m", form::duration(NONE..=MINUTE * 30, "5m");
         /// The Identity Platform tenant that tokens must come from.
         AUTH_TENANT => auth_tenant: TenantPolicy = "none", form::tenant_policy();
     }
@@ -213,9 +213,9 @@ settings! {
         /// Shape of a record: `{online, lastSeen, node}`, or `{state, last_changed}` as in Firebase's guide.
         PRESENCE_LAYOUT => presence_layout: Layout = "bridge", form::layout();
         /// How long a user stays online after the last connection closed.
-        PRESENCE_GRACE => presence_grace: Duration = "10s", form::duration(SECOND * 0..=MINUTE * 10, "10s");
+        PRESENCE_GRACE => presence_grace: Duration = "10s", form::duration(NONE..=MINUTE * 10, "10s");
         /// How long after a start the users of the process before have to come back.
-        PRESENCE_START_GRACE => presence_start_grace: Duration = "30s", form::duration(SECOND * 0..=MINUTE * 10, "30s");
+        PRESENCE_START_GRACE => presence_start_grace: Duration = "30s", form::duration(NONE..=MINUTE * 10, "30s");
         /// How long changes are gathered into one write.
         PRESENCE_FLUSH_INTERVAL => presence_flush_interval: Duration = "250ms", form::duration(MILLISECOND * 10..=SECOND * 30, "250ms");
         /// Most users in one write. A write triggers at most 500 to 1000 Cloud Functions.
@@ -300,10 +300,11 @@ settings! {
     }
 }
 
+const NONE: Duration = Duration::ZERO;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 impl Row {
     fn of<T: 'static>(

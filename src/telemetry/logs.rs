@@ -19,7 +19,7 @@ const WAITING_LINES: usize = 8_192;
 /// The crate whose events may be as detailed as `RUST_LOG` asks.
 const OURS: &str = "presence_bridge";
 
-/// Says at `warn` what a failed token request was answered, body and all: gcp_auth's src/types.rs.
+/// Says at `warn` what a failed token request was answered, body and all: `gcp_auth`, `src/types.rs`.
 const TELLS_BODIES: &str = "gcp_auth";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ struct OneLine<W> {
     colored: bool,
 }
 
-/// The layer writes each event with one call (tracing-subscriber's src/fmt/fmt_layer.rs, `on_event`).
+/// The layer writes each event with one call (tracing-subscriber, `src/fmt/fmt_layer.rs`).
 struct OneLineWriter<W> {
     inner: W,
     format: LogFormat,
@@ -199,7 +199,7 @@ impl<W> OneLineWriter<W> {
                 match self.format {
                     LogFormat::Text => escaped.extend(c.escape_default()),
                     // All of them are in the Basic Multilingual Plane, so four digits do.
-                    LogFormat::Json => escaped.push_str(&format!("\\u{:04x}", c as u32)),
+                    LogFormat::Json => escaped += format!("\\u{:04x}", c as u32).as_str(),
                 }
             }
         }

@@ -107,11 +107,11 @@ fn a_copy_of_the_example_changes_nothing() {
 
 #[test]
 fn the_example_with_every_default_spelled_out_changes_nothing() {
-    let spelled: String = rows()
+    let spelled: Vec<_> = rows()
         .iter()
         .filter(|row| !row.default.is_empty())
         .map(|row| format!("{}={}\n", row.name, row.default))
         .collect();
-    let (_, config) = load_with_file(&spelled, needed_and(&[])).unwrap();
+    let (_, config) = load_with_file(&spelled.concat(), needed_and(&[])).unwrap();
     assert_eq!(config, fine(&[]));
 }

@@ -75,7 +75,7 @@ fn the_project_is_the_first_that_is_named() {
     let key = key(&[]);
     let url = NEEDED[1];
     let key = ("GOOGLE_APPLICATION_CREDENTIALS", key.path());
-    let table: [(&[(&str, &str)], &str); 4] = [
+    let table: [(Pairs<'_>, &str); 4] = [
         (
             &[
                 url,
@@ -185,7 +185,7 @@ fn an_emulator_needs_no_key_and_reads_none() {
 fn an_auth_emulator_never_meets_production() {
     let auth = "FIREBASE_AUTH_EMULATOR_HOST";
     let database = ("FIREBASE_DATABASE_URL", "https://demo-chat.firebaseio.com");
-    let table: [(&[(&str, &str)], &[&str]); 12] = [
+    let table: [(Pairs<'_>, &[&str]); 12] = [
         (
             &[("FIREBASE_PROJECT_ID", "my-chat-app")],
             &[auth, "FIREBASE_PROJECT_ID"],

@@ -18,20 +18,23 @@ const NEEDED: [(&str, &str); 2] = [
     ),
 ];
 
+/// Names and values as a test writes them.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 /// What is needed, and `more`; an empty value unsets.
-fn needed_and(more: &[(&str, &str)]) -> Environment {
+fn needed_and(more: Pairs<'_>) -> Environment {
     NEEDED.iter().chain(more).copied().collect()
 }
 
-fn only(pairs: &[(&str, &str)]) -> Environment {
+fn only(pairs: Pairs<'_>) -> Environment {
     pairs.iter().copied().collect()
 }
 
-fn read(more: &[(&str, &str)]) -> Result<Config, Problems> {
+fn read(more: Pairs<'_>) -> Result<Config, Problems> {
     Config::read(&needed_and(more))
 }
 
-fn fine(more: &[(&str, &str)]) -> Config {
+fn fine(more: Pairs<'_>) -> Config {
     read(more).unwrap_or_else(|problems| panic!("{more:?}: {problems}"))
 }
 

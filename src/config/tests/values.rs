@@ -17,7 +17,7 @@ fn two_settings_are_enough() {
     assert_eq!(config.admin_listen.to_string(), "127.0.0.1:9090");
     assert_eq!(config.rust_log, "info");
     assert_eq!(config.log_format, LogFormat::Text);
-    assert_eq!(config.auth_leeway, Duration::from_secs(60));
+    assert_eq!(config.auth_leeway, Duration::from_mins(1));
     assert_eq!(config.auth_tenant, TenantPolicy::None);
     assert_eq!(
         config.transports,
@@ -221,7 +221,7 @@ fn all_problems_are_told_at_once() {
 
 #[test]
 fn settings_must_fit_each_other() {
-    let broken: [(&[(&str, &str)], &[&str]); 8] = [
+    let broken: [(Pairs<'_>, &[&str]); 8] = [
         (
             &[("PRESENCE_FLUSH_INTERVAL", "3s")],
             &["PRESENCE_FLUSH_INTERVAL", "DRAIN_TIMEOUT"],
