@@ -121,7 +121,8 @@ pub fn encode_key(text: &str) -> String {
     key
 }
 
-fn decode_key(key: &str) -> Result<String, IdError> {
+/// The text behind a key; the reverse of [`encode_key`], tolerant of needless escapes.
+pub fn decode_key(key: &str) -> Result<String, IdError> {
     let mut text = String::with_capacity(key.len());
     let mut rest = key.chars();
     while let Some(c) = rest.next() {
