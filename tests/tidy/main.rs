@@ -132,6 +132,33 @@ fn x() {}"
 }
 
 #[test]
+fn the_image_is_built_with_our_toolchain_and_runs_without_root() {
+    let toolchain = read("rust-toolchain.toml".as_ref());
+    let version = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = \""))
+        .and_then(|line| line.strip_suffix('"'))
+        .expect("rust-toolchain.toml pins a version");
+    let image = read("Dockerfile".as_ref());
+    assert!(
+        image.contains(&format!("\nFROM rust:{version}-")),
+        "the Dockerfile builds with another Rust"
+    );
+    assert!(
+        image.contains(" --locked "),
+        "the image is built from Cargo.lock"
+    );
+    let user = image
+        .lines()
+        .find_map(|line| line.strip_prefix("USER "))
+        .and_then(|user| user.split(':').next()?.parse::<u32>().ok());
+    assert!(
+        user.is_some_and(|id| id >= 10_000),
+        "user ids below 10000 may exist on the host: {user:?}"
+    );
+}
+
+#[test]
 fn todo_has_issue() {
     let mut faults = Vec::new();
     for file in files(&["."], &["rs", "mjs", "js", "md", "toml", "html"]) {
