@@ -95,8 +95,9 @@ impl Database {
         builder = if options.target.is_https() {
             builder.https_only(true)
         } else {
-            // reqwest follows HTTP_PROXY, also for loopback.
-            builder.no_proxy()
+            // reqwest follows HTTP_PROXY, also for loopback; and it wants root certificates at
+            // once, also where none will be used.
+            builder.no_proxy().tls_certs_only([])
         };
         Ok(Self {
             client: builder.build().map_err(SetupError)?,

@@ -76,11 +76,8 @@ impl MirrorTask {
 
     fn due(&self, kind: Kind) -> Option<Instant> {
         match kind {
-            // Before the first look, a write might only repeat what is there.
-            Kind::Batch => self
-                .core
-                .next_deadline()
-                .filter(|_| self.standing.borrow().tried),
+            Kind::Batch if self.standing.borrow().tried => self.core.next_deadline(),
+            Kind::Batch => Some(self.core.next_deadline()?.max(self.patient_until)),
             Kind::Beat => self.next_beat.filter(|_| self.beat.is_none()),
             Kind::Look => self.next_look.filter(|_| self.look.is_none()),
         }

@@ -9,8 +9,6 @@ mod flights;
 mod publish;
 
 #[cfg(test)]
-mod fake;
-#[cfg(test)]
 mod tests;
 
 use crate::clock::Clock;
@@ -36,6 +34,8 @@ const BURST: usize = 256;
 const ADOPTED_CHUNK: usize = 1_000;
 /// How often the mirror looks whether the other living processes have ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long batches wait for the first look, which may make them needless.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Time for removing one's own heartbeat when the drain has used up its own.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -106,6 +106,8 @@ pub struct MirrorTask {
     look: Slot<Result<Adoption, ReadError>>,
     reread: Slot<Vec<(Recheck, Found)>>,
     burial: Slot<()>,
+    /// Batches wait until then for the first look.
+    patient_until: Instant,
     next_beat: Option<Instant>,
     next_look: Option<Instant>,
     /// A heartbeat's time by the database, and when we heard of it.
@@ -144,6 +146,7 @@ pub fn mirror(
     let task = MirrorTask {
         core: Mirror::new(options.limits),
         publisher: Publisher::new(metrics),
+        patient_until: clock.instant() + FIRST_LOOK,
         next_beat: Some(clock.instant()),
         options,
         records,

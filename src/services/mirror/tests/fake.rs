@@ -91,13 +91,11 @@ impl Fake {
             state.journal.push((self.start.elapsed(), op));
             state.down.clone()
         };
-        match down {
-            Some(error) => Err(error),
-            None => {
-                sleep(ROUND_TRIP).await;
-                Ok(())
-            }
+        if let Some(error) = down {
+            return Err(error);
         }
+        sleep(ROUND_TRIP).await;
+        Ok(())
     }
 
     fn land(&self, records: &[(UserId, Record)]) {

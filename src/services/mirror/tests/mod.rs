@@ -1,5 +1,10 @@
-use super::fake::{BEGIN, BOOT, Fake, Fate, NODE, Op};
+//! The task against a database in memory, in paused time.
+
+mod adoption;
+mod fake;
+
 use super::*;
+use fake::{BEGIN, BOOT, Fake, Fate, NODE, Op};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -108,22 +113,6 @@ fn offline(ms: u64) -> Record {
 
 fn writes(ops: &[Op]) -> usize {
     ops.iter().filter(|op| matches!(op, Op::Write(_))).count()
-}
-
-/// A database where somebody is online by a node's record, with that node's heartbeat of long ago.
-fn left_behind(node: Option<&str>, beat_age: Duration) -> Fake {
-    let fake = Fake::new();
-    {
-        let mut state = fake.state();
-        let signed = node.map(str::to_owned);
-        state
-            .users
-            .insert(user("ann"), (online(BEGIN - 500_000), signed));
-        let beat = UnixMillis(BEGIN - u64::try_from(beat_age.as_millis()).unwrap());
-        let process = (node.unwrap_or("other").to_owned(), "old".to_owned());
-        state.beats.insert(process, (beat, Duration::from_secs(10)));
-    }
-    fake
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,123 +286,46 @@ async fn a_drain_gets_through_when_the_database_returns_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_a_dead_process_left_online_is_adopted() {
-    let mut b = Bench::start(left_behind(Some(NODE), Duration::from_mins(5)));
-    let adopted = b.adopted.recv().await.unwrap();
-    assert_eq!(adopted, [(user("ann"), UnixMillis(BEGIN - 300_000))]);
-    sleep(SECOND).await;
-    let ops = b.fake.asked(Duration::ZERO);
-    assert_eq!(ops, [Op::Beat, Op::Nodes, Op::Online, Op::Forget]);
-    let beats: Vec<_> = b.fake.state().beats.keys().cloned().collect();
-    assert_eq!(beats, [(NODE.to_owned(), BOOT.to_owned())]);
-    b.want("ann", offline(3)).await;
-    b.sees("ann", offline(3)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn users_of_a_living_process_are_adopted_when_it_has_ended() {
-    for orderly in [true, false] {
-        let mut b = Bench::start(left_behind(Some(NODE), SECOND));
-        sleep(Duration::from_secs(20)).await;
-        assert!(b.adopted.try_recv().is_err(), "its process lives");
-        assert!(b.standing.borrow().adopted, "and we are ready");
-        let looks = b
-            .fake
-            .asked(SECOND)
-            .into_iter()
-            .filter(|op| *op == Op::Online);
-        assert_eq!(looks.count(), 0, "only the heartbeats are looked at again");
-        if orderly {
-            b.fake
-                .state()
-                .beats
-                .remove(&(NODE.to_owned(), "old".to_owned()));
-        }
-        let adopted = tokio::time::timeout(Duration::from_secs(15), b.adopted.recv()).await;
-        assert_eq!(adopted.unwrap().unwrap().len(), 1);
-        let looks = b
-            .fake
-            .asked(SECOND)
-            .into_iter()
-            .filter(|op| *op == Op::Online);
-        assert_eq!(looks.count(), 1);
+async fn an_outage_of_silence_is_survived_and_late_landings_too() {
+    let b = Bench::settled().await;
+    for n in 0..6 {
+        let landing = (n % 2 == 0).then(|| Duration::from_secs(25));
+        b.fake.state().fates.push_back(Fate::Hangs(landing));
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn users_of_another_dead_node_are_signed_anew() {
-    let mut b = Bench::start(left_behind(Some("other"), Duration::from_mins(5)));
-    let adopted = b.adopted.recv().await.unwrap();
-    assert_eq!(adopted.len(), 1);
-    sleep(SECOND).await;
-    let node = b.fake.state().users[&user("ann")].1.clone();
-    assert_eq!(node.as_deref(), Some(NODE));
-    assert_eq!(b.balance(), [0; 5]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_nodes_in_the_records_anybody_alive_may_serve_them() {
-    let mut b = Bench::start(left_behind(None, SECOND));
-    sleep(Duration::from_secs(20)).await;
-    assert!(b.adopted.try_recv().is_err());
-    let adopted = b.adopted.recv().await.unwrap();
-    assert_eq!(adopted, [(user("ann"), UnixMillis(BEGIN - 1_000))]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn whoever_returns_before_the_adoption_is_not_written() {
-    let mut b = Bench::start(left_behind(Some(NODE), Duration::from_mins(5)));
-    b.want("ann", online(7)).await;
-    sleep(3 * SECOND).await;
-    assert!(b.adopted.try_recv().is_err(), "not adopted: connected");
-    assert_eq!(writes(&b.fake.asked(Duration::ZERO)), 0);
-    assert_eq!(b.balance(), [1, 0, 1, 0, 0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn whoever_leaves_while_the_database_is_read_is_not_adopted() {
-    let mut b = Bench::start(left_behind(Some(NODE), Duration::from_mins(5)));
-    sleep(Duration::from_millis(50)).await;
-    assert!(
-        b.fake.asked(Duration::ZERO).contains(&Op::Online),
-        "being read"
-    );
-    b.want("ann", online(7)).await;
-    b.want("ann", offline(8)).await;
-    b.sees("ann", offline(8)).await;
-    assert!(b.adopted.try_recv().is_err());
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_adoption_waits_for_a_database_that_is_down_and_readiness_does_not() {
-    let fake = left_behind(Some(NODE), Duration::from_mins(5));
-    fake.state().down = Some(WriteError::NotSent);
-    let mut b = Bench::start(fake);
-    sleep(SECOND).await;
-    let standing = *b.standing.borrow();
-    assert!(standing.tried && standing.degraded && !standing.adopted);
-    b.want("bob", online(1)).await;
-    sleep(Duration::from_mins(1)).await;
-    assert!(b.fake.asked(SECOND).len() <= 12);
-    b.fake.state().down = None;
-    assert_eq!(b.adopted.recv().await.unwrap().len(), 1);
-    b.sees("bob", online(1)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reader_of_adopted_users_who_is_slow_or_gone_stops_nothing() {
-    let fake = Fake::new();
-    for n in 0..20_000 {
-        let record = (online(1), Some(NODE.to_owned()));
-        fake.state().users.insert(user(&format!("u{n}")), record);
+    for n in 0..600_u64 {
+        let record = if n % 2 == 0 { online(n) } else { offline(n) };
+        b.want(&format!("u{}", n % 7), record).await;
+        sleep(Duration::from_millis(100)).await;
     }
-    let mut b = Bench::start(fake);
-    sleep(SECOND).await;
+    sleep(Duration::from_mins(2)).await;
+    for n in 593..600 {
+        let record = if n % 2 == 0 { online(n) } else { offline(n) };
+        let found = b.fake.record(&user(&format!("u{}", n % 7))).unwrap();
+        assert!(found.agrees(record), "{n}: {found:?}");
+    }
+    let [accepted, written, coalesced, pending, parked] = b.balance();
+    assert_eq!((accepted, pending, parked), (600, 0, 0));
+    assert_eq!(written + coalesced, accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_user_of_a_doubtful_batch_is_read_again_twice_and_no_more() {
+    let b = Bench::settled().await;
+    b.fake.state().fates.push_back(Fate::Hangs(None));
+    for n in 0..50 {
+        b.want(&format!("u{n}"), online(1)).await;
+    }
+    sleep(Duration::from_mins(5)).await;
+    let ops = b.fake.asked(SECOND);
+    assert_eq!(ops.iter().filter(|op| **op == Op::Read).count(), 100);
+    assert_eq!(writes(&ops), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_whose_handles_are_gone_ends_by_itself() {
+    let b = Bench::settled().await;
     b.want("ann", online(1)).await;
-    b.sees("ann", online(1)).await;
-    assert_eq!(b.adopted.recv().await.unwrap().len(), 1_000);
-    b.adopted.close();
-    b.want("ann", offline(2)).await;
-    b.sees("ann", offline(2)).await;
-    assert_eq!(b.metrics.presence_adopted.get(), 20_000);
+    drop(b.handle);
+    assert_eq!(b.task.await.unwrap(), Drained { unwritten: 0 });
+    assert_eq!(b.fake.record(&user("ann")), Some(online(1)));
 }
