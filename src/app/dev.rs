@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DatabaseTarget};
 use crate::dev::accounts::{self, AccountsStandIn};
 use crate::dev::database::{self, DEFAULT_RULES, DatabaseStandIn};
-use crate::dev::page;
+use crate::dev::page::{self, PageConfig};
 use anyhow::Context;
 use std::fmt;
 use std::io::{self, Write};
@@ -40,8 +40,11 @@ pub async fn start(mut config: Config, clock: Clock) -> anyhow::Result<Running> 
         tokio::spawn(database::serve(listener, stand_in, forever));
     }
     let database = config.database.clone();
-    let auth_url = format!("http://{accounts}");
-    let running = super::start(config, clock, Some(page::router(&auth_url))).await?;
+    let auth_url = format!("http://{accounts}")
+        .parse()
+        .context("FIREBASE_AUTH_EMULATOR_HOST")?;
+    let page = page::page_router(&PageConfig { auth_url });
+    let running = super::start(config, clock, Some(page)).await?;
     let welcome = Welcome {
         bridge: running.public,
         accounts,
