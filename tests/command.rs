@@ -1,5 +1,7 @@
 //! The binary as an operator meets it: exit codes, and which stream says what.
 
+#![expect(clippy::unwrap_used, reason = "every function here is part of a test")]
+
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
