@@ -20,15 +20,17 @@ fn main() -> ExitCode {
     }
     match serve(command, config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+        Err(_told) => ExitCode::FAILURE,
     }
 }
 
 fn serve(command: Command, config: Config) -> anyhow::Result<()> {
+    // The log ends with this guard, so a failure is told before it goes.
     let _logs = logs::init(config.log_format, &config.rust_log)?;
+    run(command, config).inspect_err(|error| tracing::error!("{error:#}"))
+}
+
+fn run(command: Command, config: Config) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

@@ -159,6 +159,30 @@ fn the_image_is_built_with_our_toolchain_and_runs_without_root() {
 }
 
 #[test]
+fn the_image_gets_every_file_that_is_compiled_in() {
+    let allowed = read(".dockerignore".as_ref());
+    let mut faults = Vec::new();
+    for file in files(&["src"], &["rs"]) {
+        for mark in ["include_str!(\"", "include_bytes!(\""] {
+            for part in read(&file).split(mark).skip(1) {
+                let name = part.split('"').next().unwrap_or_default();
+                let outside = name.trim_start_matches("../");
+                let climbs = (name.len() - outside.len()) / "../".len();
+                if climbs >= file.components().count() - 1
+                    && !allowed.contains(&format!("\n!{outside}\n"))
+                {
+                    faults.push(format!("{} needs {outside}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        ".dockerignore keeps them out: {faults:?}"
+    );
+}
+
+#[test]
 fn todo_has_issue() {
     let mut faults = Vec::new();
     for file in files(&["."], &["rs", "mjs", "js", "md", "toml", "html"]) {
