@@ -6,7 +6,9 @@
 //!
 //! It starts both servers itself, one at a time and a fresh process for every run, on core 0; it runs on
 //! core 1. Repetitions alternate (lean, bridge; bridge, lean; ...), and one table of medians comes out.
-//! Judge by the ratios: on a shared machine absolute numbers follow the neighbors (`steal`).
+//! Judge by the ratios: on a shared machine absolute numbers follow the neighbors: `steal` is
+//! time that the host gave to another machine, `others` is CPU used by other processes of this one.
+//! With either above a few percent of a core, latencies and rates mean little.
 //!
 //! Everything stays on loopback. The bridge gets real settings of production shape: RS256 tokens of
 //! distinct users, a key server, a token endpoint, a service account file and a database that takes every
@@ -48,7 +50,7 @@ use clap::{Parser, ValueEnum};
 use firebase::{SigningKey, Surroundings};
 use measure::Stage;
 use presence_bridge::clock::Clock;
-use process::{MachineTime, Server, Subject};
+use process::{MachineTime, Server, Subject, cpu_s_of};
 use report::{Figure, Report, Run};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -245,7 +247,7 @@ async fn session(args: &Args, sizes: Sizes, key: &SigningKey, tokens: &[Rc<str>]
                     tokens,
                     acks: args.acks,
                 };
-                let run = observed(seat, step.run(&stage, rate)).await;
+                let run = observed(seat, &server, step.run(&stage, rate)).await;
                 server.stop().await;
                 let run = run.with_context(|| report.names[seat].clone())?;
                 eprintln!(
@@ -276,19 +278,24 @@ fn half_load(report: &Report) -> f64 {
 }
 
 /// Runs one measurement and notes who else used the machine.
-async fn observed(seat: usize, figures: impl Future<Output = Result<Vec<Figure>>>) -> Result<Run> {
+async fn observed(
+    seat: usize,
+    server: &Server,
+    figures: impl Future<Output = Result<Vec<Figure>>>,
+) -> Result<Run> {
     let clock = Clock::system();
-    let (start, machine, own) = (
-        clock.instant(),
-        MachineTime::read()?,
-        process::cpu_s_of("self")?,
-    );
+    let machine = MachineTime::read()?;
+    let (start, own, tested) = (clock.instant(), cpu_s_of("self")?, server.cpu_s()?);
     let figures = figures.await?;
-    let busy = process::cpu_s_of("self")? - own;
+    let elapsed_s = (clock.instant() - start).as_secs_f64();
+    let own = cpu_s_of("self")? - own;
+    let tested = server.cpu_s()? - tested;
+    let now = MachineTime::read()?;
     Ok(Run {
         seat,
         figures,
-        steal_percent: MachineTime::read()?.steal_percent_since(machine),
-        generator_percent: 100.0 * busy / (clock.instant() - start).as_secs_f64(),
+        steal_percent: now.steal_percent_since(machine),
+        generator_percent: 100.0 * own / elapsed_s,
+        others_percent: 100.0 * (now.used_s_since(machine) - own - tested).max(0.0) / elapsed_s,
     })
 }

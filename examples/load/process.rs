@@ -156,6 +156,7 @@ pub(crate) fn cpu_s_of(pid: &str) -> Result<f64> {
 #[derive(Clone, Copy)]
 pub(crate) struct MachineTime {
     total: u64,
+    idle: u64,
     stolen: u64,
 }
 
@@ -171,6 +172,8 @@ impl MachineTime {
         ensure!(ticks.len() >= 8, "/proc/stat has no steal column");
         Ok(Self {
             total: ticks[..8].iter().sum(),
+            // Idle, waiting for disks, and interrupts, which belong to nobody.
+            idle: ticks[3..7].iter().sum(),
             stolen: ticks[7],
         })
     }
@@ -180,6 +183,14 @@ impl MachineTime {
     pub(crate) fn steal_percent_since(self, earlier: Self) -> f64 {
         let total = (self.total - earlier.total).max(1);
         100.0 * (self.stolen - earlier.stolen) as f64 / total as f64
+    }
+
+    /// CPU seconds that anybody used since `earlier`, on all cores.
+    #[expect(clippy::cast_precision_loss, reason = "ticks of minutes")]
+    pub(crate) fn used_s_since(self, earlier: Self) -> f64 {
+        let unused = |time: Self| time.idle + time.stolen;
+        let used = (self.total - earlier.total) - (unused(self) - unused(earlier));
+        used as f64 / TICKS_PER_SECOND
     }
 }
 

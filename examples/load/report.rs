@@ -70,6 +70,8 @@ pub(crate) struct Run {
     pub(crate) steal_percent: f64,
     /// How busy the generator's core was: near 100 the generator is the limit, not the server.
     pub(crate) generator_percent: f64,
+    /// CPU that neither server nor generator used, in percent of one core.
+    pub(crate) others_percent: f64,
 }
 
 impl Run {
@@ -81,8 +83,8 @@ impl Run {
         }
         let _ = write!(
             line,
-            "generator {:.0} %, steal {:.1} %",
-            self.generator_percent, self.steal_percent
+            "generator {:.0} %, others {:.0} %, steal {:.1} %",
+            self.generator_percent, self.others_percent, self.steal_percent
         );
         line
     }
@@ -97,6 +99,7 @@ struct Row<'a> {
     first: &'a Figure,
     medians: [f64; 2],
     steal: [f64; 2],
+    others: [f64; 2],
 }
 
 impl Report {
@@ -122,15 +125,16 @@ impl Report {
             if rows.iter().any(|row| row.first.name == first.name) {
                 continue;
             }
-            let steal = |seat| {
-                let runs = self.of(seat, &first.name).map(|(run, _)| run.steal_percent);
+            let most = |seat, percent: fn(&Run) -> f64| {
+                let runs = self.of(seat, &first.name).map(|(run, _)| percent(run));
                 runs.fold(0.0, f64::max)
             };
             let middle = |seat| self.median(seat, &first.name).unwrap_or(f64::NAN);
             rows.push(Row {
                 first,
                 medians: [middle(0), middle(1)],
-                steal: [steal(0), steal(1)],
+                steal: [0, 1].map(|seat| most(seat, |run| run.steal_percent)),
+                others: [0, 1].map(|seat| most(seat, |run| run.others_percent)),
             });
         }
         rows
@@ -140,8 +144,8 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let [yardstick, subject] = &self.names;
         let mut table = format!(
-            "{:<32} {yardstick:>12} {subject:>12} {:>7}  {:<24} {:<5} {:>13}\n",
-            "median", "ratio", "goal", "met", "max steal %"
+            "{:<32} {yardstick:>12} {subject:>12} {:>7}  {:<24} {:<5} {:>11} {:>12}\n",
+            "median", "ratio", "goal", "met", "steal % max", "others % max"
         );
         for row in self.rows() {
             let ([a, b], goals) = (row.medians, &row.first.goals);
@@ -159,11 +163,13 @@ impl Report {
             let digits = row.first.digits;
             let _ = writeln!(
                 table,
-                "{:<32} {a:>12.digits$} {b:>12.digits$} {ratio:>7}  {:<24} {met:<5} {:>6.1} {:>6.1}",
+                "{:<32} {a:>12.digits$} {b:>12.digits$} {ratio:>7}  {:<24} {met:<5} {:>5.1} {:>5.1} {:>6.0} {:>5.0}",
                 row.first.name,
                 asked.join(", "),
                 row.steal[0],
                 row.steal[1],
+                row.others[0],
+                row.others[1],
             );
         }
         table
@@ -184,6 +190,7 @@ impl Report {
                 json!({
                     "seat": run.seat,
                     "stealPercent": run.steal_percent,
+                    "othersPercent": run.others_percent,
                     "generatorPercent": run.generator_percent,
                     "figures": figures(&run.figures),
                 })
