@@ -86,7 +86,7 @@ impl Surroundings {
                 self.account_file().display().to_string(),
             ),
             ("AUTH_KEYS_URL", format!("http://{here}/keys")),
-            ("LIMIT_EVENTS_PER_SECOND", "1000000".to_owned()),
+            ("LIMIT_EVENTS_PER_SECOND", "10000".to_owned()),
             ("LIMIT_CONNECTIONS_PER_USER", "10".to_owned()),
             ("RUST_LOG", "warn".to_owned()),
         ]

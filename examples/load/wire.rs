@@ -257,6 +257,9 @@ fn packets(bytes: &[u8], link: &Link, each: &mut impl FnMut(&[u8])) -> Result<us
                 let pong = [b"3", rest].concat();
                 link.send(&frame(std::str::from_utf8(&pong)?));
             }
+            (0x1, closing) if closing.starts_with(b"42[\"closing\"") => {
+                bail!("the server said: {}", String::from_utf8_lossy(closing));
+            }
             (0x1, packet) => each(packet),
             (0x8, _) => bail!("closed by the server with a close frame"),
             _ => {}
