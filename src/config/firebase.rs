@@ -72,6 +72,17 @@ pub(super) fn derive_dev(
     findings: &mut Findings,
 ) -> Option<Derived> {
     let named = sources.auth_emulator.clone();
+    let ignored = sources.database_emulator.is_none()
+        && sources
+            .database_url
+            .as_ref()
+            .is_some_and(|url| url.scheme() == "http");
+    if ignored {
+        findings.tell(
+            &[DATABASE_URL],
+            format!("dev brings a database of its own; unset it, or name an emulator with {DATABASE_EMULATOR}"),
+        );
+    }
     sources
         .project_id
         .get_or_insert_with(|| DEV_PROJECT.to_owned());

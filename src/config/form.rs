@@ -73,8 +73,12 @@ pub(super) fn duration(range: RangeInclusive<Duration>, example: &str) -> Form<D
         humantime::format_duration(*range.end()),
     );
     Form::new(accepted, example, move |text| {
-        humantime::parse_duration(text)
-            .ok()
+        // humantime 2.4 panics where a sum of units overflows.
+        let sane = text
+            .split(|c: char| !c.is_ascii_digit())
+            .all(|digits| digits.len() <= 12);
+        sane.then(|| humantime::parse_duration(text).ok())
+            .flatten()
             .filter(|duration| range.contains(duration))
     })
 }

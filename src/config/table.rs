@@ -253,7 +253,14 @@ settings! {
         /// Users whom one connection may watch.
         LIMIT_WATCHED_USERS => limit_watched_users: usize = "200", form::number(0..=10_000, "200");
         /// Events a second from one connection; a burst may be twice that.
-        LIMIT_EVENTS_PER_SECOND => limit_events_per_second: u32 = "50", form::number(1..=10_000, "50");
+        LIMIT_EVENTS_PER_SECOND => limit_events_per_second: u32 = "50", form::number(1..=1_000_000, "50");
+    }
+
+    area "dev" {
+        /// `presence-bridge dev`: port of the database's stand-in; 0 takes any free one.
+        DEV_DATABASE_PORT => dev_database_port: u16 = "9000", form::number(0..=65_535, "9000");
+        /// `presence-bridge dev`: port of the stand-in that gives tokens; 0 takes any free one.
+        DEV_AUTH_PORT => dev_auth_port: u16 = "9099", form::number(0..=65_535, "9099");
     }
 
     sources "firebase" {

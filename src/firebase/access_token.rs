@@ -6,17 +6,15 @@
 //! before the token ends, a pause after failures, and a way to be rid of a refused token.
 
 use super::bearer::{TokenError, TokenSource};
-use super::fetch::{FetchError, Flight, Landing, client, get, is_private, locked};
+use super::fetch::{FetchError, Flight, Landing, client, get, locked};
 use super::json::Object;
+pub use super::key_file::{CredentialError, KeyFile};
 use crate::clock::Clock;
 use crate::services::ports::BoxFuture;
 use crate::telemetry::metrics::{Metrics, RequestOutcome};
 use gcp_auth::{CustomServiceAccount, TokenProvider};
 use reqwest::{Client, Url};
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tracing::instrument::WithSubscriber;
@@ -30,7 +28,6 @@ const SCOPES: [&str; 2] = [
 /// Where the metadata server is unless `GCE_METADATA_HOST` says otherwise.
 pub const METADATA_HOST: &str = "metadata.google.internal";
 
-const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// For one exchange with its up to five attempts inside `gcp_auth`.
 const KEY_FILE_DEADLINE: Duration = Duration::from_secs(10);
@@ -42,106 +39,6 @@ const END_MARGIN: Duration = Duration::from_secs(10);
 const MAX_LIFE: Duration = Duration::from_hours(24);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(30);
-
-/// Why there can be no access tokens. Quotes nothing of the key.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialError {
-    #[error("cannot read the key file")]
-    Unreadable(#[source] std::io::Error),
-    #[error("the key file is not JSON of less than 64 KiB")]
-    NotJson,
-    #[error("the key file is not that of a service account (\"type\": \"service_account\")")]
-    NotServiceAccount,
-    #[error("the key file lacks {0}, or it is not a text")]
-    Lacks(&'static str),
-    #[error("token_uri of the key file is neither https nor http on this machine")]
-    InsecureTokenUri,
-    #[error("private_key of the key file is not an RSA key (PKCS #8, PEM)")]
-    BadPrivateKey,
-    #[error("the metadata server's address is not a host, or a host and a port")]
-    BadMetadataHost,
-    #[error("cannot build an HTTP client; are root certificates installed?")]
-    Client,
-}
-
-/// A service account's key, as downloaded from Google.
-#[derive(Clone)]
-pub struct KeyFile {
-    pub project_id: Option<String>,
-    pub client_email: String,
-    /// The whole file: `gcp_auth` reads it itself. Secret.
-    json: Arc<str>,
-}
-
-impl fmt::Debug for KeyFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyFile")
-            .field("project_id", &self.project_id)
-            .field("client_email", &self.client_email)
-            .finish_non_exhaustive()
-    }
-}
-
-impl KeyFile {
-    pub fn read(path: &Path) -> Result<Self, CredentialError> {
-        let json = read_file(path)?;
-        warn_if_shared(path);
-        Self::parse(&json)
-    }
-
-    pub fn parse(json: &str) -> Result<Self, CredentialError> {
-        let file = Object::parse(json.as_bytes()).map_err(|_| CredentialError::NotJson)?;
-        if matches!(file.text("type"), Ok(Some(kind)) if kind != "service_account") {
-            return Err(CredentialError::NotServiceAccount);
-        }
-        let text = |name: &'static str| {
-            file.text(name)
-                .ok()
-                .flatten()
-                .filter(|text| !text.is_empty())
-                .map(|text| text.into_owned())
-                .ok_or(CredentialError::Lacks(name))
-        };
-        text("private_key")?;
-        let token_uri = Url::parse(&text("token_uri")?).ok();
-        if !token_uri.is_some_and(|uri| is_private(&uri)) {
-            return Err(CredentialError::InsecureTokenUri);
-        }
-        Ok(Self {
-            project_id: text("project_id").ok(),
-            client_email: text("client_email")?,
-            json: json.into(),
-        })
-    }
-
-    /// The project that a key file names; the rest of it is not looked at.
-    pub fn read_project_id(path: &Path) -> Result<Option<String>, CredentialError> {
-        let json = read_file(path)?;
-        let file = Object::parse(json.as_bytes()).map_err(|_| CredentialError::NotJson)?;
-        let id = file.text("project_id").ok().flatten();
-        Ok(id.filter(|id| !id.is_empty()).map(|id| id.into_owned()))
-    }
-}
-
-fn read_file(path: &Path) -> Result<String, CredentialError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_KEY_FILE_BYTES).read_to_end(&mut bytes))
-        .map_err(CredentialError::Unreadable)?;
-    String::from_utf8(bytes).map_err(|_| CredentialError::NotJson)
-}
-
-/// Mounted secrets are often readable by all in the container: worth a word, not a refusal.
-fn warn_if_shared(path: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path).map(|found| found.permissions().mode());
-        if mode.is_ok_and(|mode| mode & 0o004 != 0) {
-            tracing::warn!("the key file can be read by every user of this machine");
-        }
-    }
-}
 
 /// Keeps a token of one source at hand.
 #[derive(Clone)]

@@ -24,26 +24,26 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    pub(super) fn json(body: impl ToString) -> Self {
+    pub(super) fn json(body: impl Into<String>) -> Self {
         Self::reply(200, body)
     }
 
-    pub(super) fn reply(status: u16, body: impl ToString) -> Self {
+    pub(super) fn reply(status: u16, body: impl Into<String>) -> Self {
         Self::Reply {
             status,
             headers: Vec::new(),
-            body: body.to_string(),
+            body: body.into(),
         }
     }
 
-    pub(super) fn with(self, name: &'static str, value: impl ToString) -> Self {
+    pub(super) fn with(self, name: &'static str, value: impl Into<String>) -> Self {
         match self {
             Self::Reply {
                 status,
                 mut headers,
                 body,
             } => {
-                headers.push((name, value.to_string()));
+                headers.push((name, value.into()));
                 Self::Reply {
                     status,
                     headers,
@@ -154,7 +154,7 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
 
 /// A deadline so generous that only a hang can miss it.
 pub(super) async fn eventually<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(600), future)
+    tokio::time::timeout(Duration::from_mins(10), future)
         .await
         .expect("this was to happen at last")
 }

@@ -14,16 +14,13 @@
 //! the bridge fetch at will: there is one fetch at a time, one a minute for unknown key ids,
 //! and a pause after each failure.
 
-use super::fetch::{FetchError, Flight, Landing, client, get, is_loopback, is_private, locked};
-use super::json::Object;
+use super::fetch::{Flight, Landing, client, get, is_loopback, is_private, locked};
+pub use super::key_set::KeysState;
+use super::key_set::{KeySet, PublicKey, UntilUseless, Window};
 use crate::clock::Clock;
 use crate::telemetry::metrics::{Metrics, RequestOutcome};
-use jsonwebtoken::DecodingKey;
-use moka::Expiry;
 use moka::future::Cache;
-use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
 use reqwest::{Client, Url};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -34,10 +31,6 @@ pub const GOOGLE_KEYS_URL: &str =
 
 const FETCH_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 256 * 1024;
-const MIN_TTL: Duration = Duration::from_mins(5);
-const MAX_TTL: Duration = Duration::from_hours(24);
-/// How long a set serves after its TTL.
-const STALE_LIMIT: Duration = Duration::from_hours(24);
 /// At most one fetch in this time is owed to key ids that are not in the set.
 const UNKNOWN_KEY_PAUSE: Duration = Duration::from_mins(1);
 /// After a failed fetch nobody tries for this long; it doubles while there are keys to serve with.
@@ -46,17 +39,6 @@ const MAX_FAILURE_PAUSE: Duration = Duration::from_mins(1);
 const MAX_PREFETCH_PAUSE: Duration = Duration::from_secs(10);
 /// How often [`Keys::keep_fresh`] looks.
 const TICK: Duration = Duration::from_secs(10);
-/// A key id is only ever a map key; a longer one cannot be Google's (40 hex digits).
-pub(super) const MAX_KEY_ID_CHARS: usize = 128;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeysState {
-    /// No key to verify with: nobody gets in.
-    Missing,
-    Fresh,
-    /// Past their age because Google could not be reached; they still serve.
-    Stale,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
@@ -64,13 +46,6 @@ pub enum KeysError {
     Insecure,
     #[error("cannot build an HTTP client")]
     Client(#[source] reqwest::Error),
-}
-
-/// One public key. Its id is shared with whatever remembers what it has signed.
-#[derive(Debug)]
-pub(super) struct PublicKey {
-    pub(super) id: Arc<str>,
-    pub(super) key: DecodingKey,
 }
 
 /// What is known of a key id.
@@ -100,13 +75,6 @@ struct Inner {
     metrics: Arc<Metrics>,
 }
 
-#[derive(Clone, Debug)]
-struct KeySet {
-    keys: HashMap<Arc<str>, Arc<PublicKey>>,
-    fetched_at: Instant,
-    ttl: Duration,
-}
-
 /// What decides whether a fetch may start. `window` is that of the cached set.
 #[derive(Debug, Default)]
 struct Progress {
@@ -116,53 +84,11 @@ struct Progress {
     unknown_key_at: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    fetched_at: Instant,
-    ttl: Duration,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Missing,
     Ageing,
     UnknownKey,
-}
-
-/// The cache drops a set that may serve no longer; whether one may serve is judged by [`Clock`].
-struct UntilUseless;
-
-impl Expiry<(), Arc<KeySet>> for UntilUseless {
-    fn expire_after_create(&self, (): &(), set: &Arc<KeySet>, _: Instant) -> Option<Duration> {
-        Some(set.ttl + STALE_LIMIT)
-    }
-
-    fn expire_after_update(
-        &self,
-        (): &(),
-        set: &Arc<KeySet>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(set.ttl + STALE_LIMIT)
-    }
-}
-
-impl Window {
-    fn refresh_at(self) -> Instant {
-        self.fetched_at + self.ttl * 3 / 4
-    }
-
-    fn state(self, now: Instant) -> KeysState {
-        let age = now.saturating_duration_since(self.fetched_at);
-        if age < self.ttl {
-            KeysState::Fresh
-        } else if age < self.ttl + STALE_LIMIT {
-            KeysState::Stale
-        } else {
-            KeysState::Missing
-        }
-    }
 }
 
 impl Keys {
@@ -262,7 +188,7 @@ impl Keys {
 
     async fn usable(&self) -> Option<Arc<KeySet>> {
         let set = self.0.cache.get(&()).await?;
-        let state = set.window().state(self.0.clock.instant());
+        let state = set.window.state(self.0.clock.instant());
         (state != KeysState::Missing).then_some(set)
     }
 
@@ -345,7 +271,7 @@ impl Inner {
         let now = self.clock.instant();
         let outcome = match fetched.and_then(|(headers, body)| KeySet::read(&headers, &body, now)) {
             Ok(set) => {
-                let window = set.window();
+                let window = set.window;
                 self.cache.insert((), Arc::new(set)).await;
                 locked(&self.progress).succeeded(window);
                 self.obtained.store(true, Ordering::Release);
@@ -363,83 +289,6 @@ impl Inner {
             .get_or_create(&outcome.into())
             .inc();
     }
-}
-
-impl KeySet {
-    /// Reads a JWK set (RFC 7517). Entries that are no RS256 keys are passed over; a set without any is refused.
-    fn read(headers: &HeaderMap, body: &[u8], now: Instant) -> Result<Self, FetchError> {
-        let set = Object::parse(body).map_err(|_| FetchError::Malformed)?;
-        let entries = set.get::<Vec<serde_json::Value>>("keys");
-        let Ok(Some(entries)) = entries else {
-            return Err(FetchError::Malformed);
-        };
-        let keys: HashMap<_, _> = entries
-            .iter()
-            .filter_map(read_key)
-            .map(|key| (Arc::clone(&key.id), Arc::new(key)))
-            .collect();
-        if keys.is_empty() {
-            return Err(FetchError::Malformed);
-        }
-        Ok(Self {
-            keys,
-            fetched_at: now,
-            ttl: ttl(headers),
-        })
-    }
-
-    fn window(&self) -> Window {
-        Window {
-            fetched_at: self.fetched_at,
-            ttl: self.ttl,
-        }
-    }
-}
-
-fn read_key(entry: &serde_json::Value) -> Option<PublicKey> {
-    let text = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
-    let absent_or = |name: &str, value: &str| {
-        entry
-            .get(name)
-            .is_none_or(|found| found.as_str() == Some(value))
-    };
-    let id = text("kid").filter(|id| is_key_id(id))?;
-    if text("kty") != Some("RSA") || !absent_or("alg", "RS256") || !absent_or("use", "sig") {
-        return None;
-    }
-    let key = DecodingKey::from_rsa_components(text("n")?, text("e")?).ok()?;
-    Some(PublicKey { id: id.into(), key })
-}
-
-pub(super) fn is_key_id(id: &str) -> bool {
-    !id.is_empty() && (id.len() <= MAX_KEY_ID_CHARS || id.chars().count() <= MAX_KEY_ID_CHARS)
-}
-
-/// How long an answer is young (RFC 9111): `max-age` less the time it has spent in caches on its way.
-fn ttl(headers: &HeaderMap) -> Duration {
-    let max_age = headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|directive| {
-            let (name, value) = directive.trim().split_once('=')?;
-            name.eq_ignore_ascii_case("max-age")
-                .then(|| seconds(value.trim_matches('"')))
-        });
-    let age = headers.get(AGE).and_then(|value| value.to_str().ok());
-    let seconds = max_age
-        .flatten()
-        .unwrap_or(0)
-        .saturating_sub(age.and_then(seconds).unwrap_or(0));
-    Duration::from_secs(seconds).clamp(MIN_TTL, MAX_TTL)
-}
-
-/// A number of seconds; one too large to hold counts as very large (RFC 9111, 1.2.2).
-fn seconds(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

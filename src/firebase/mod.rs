@@ -6,6 +6,9 @@ pub mod database;
 mod fetch;
 pub mod id_token;
 mod json;
+mod jwt;
+mod key_file;
+mod key_set;
 pub mod keys;
 pub mod schema;
 

@@ -4,6 +4,8 @@
 //! only our own code speaks, whatever `RUST_LOG` says: libraries see tokens and log headers and bodies when asked.
 //! Records of the `log` crate (reqwest, tungstenite, rustls) are not collected at all, for the same reason.
 
+use super::line::OneLine;
+use std::any::Any;
 use std::io::{self, IsTerminal, Write};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
@@ -63,7 +65,7 @@ pub enum LogsError {
     Installed,
 }
 
-/// Starts the log of this process on standard output.
+/// Starts the log of this process on standard output, for panics, too.
 pub fn init(format: LogFormat, filter: &str) -> Result<Logs, LogsError> {
     let filter = parse_filter(filter).ok_or(LogsError::Filter)?;
     let (writer, guard) = queue(io::stdout(), WAITING_LINES);
@@ -71,10 +73,22 @@ pub fn init(format: LogFormat, filter: &str) -> Result<Logs, LogsError> {
     let colored = format == LogFormat::Text && io::stdout().is_terminal();
     tracing::subscriber::set_global_default(subscriber(format, filter, colored, writer))
         .map_err(|_| LogsError::Installed)?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, text = panic_text(panic.payload()), "a task panicked");
+    }));
     Ok(Logs {
         _guard: guard,
         dropped,
     })
+}
+
+/// A fixed text is shown; one put together at run time may quote a token or a message.
+fn panic_text(payload: &dyn Any) -> &'static str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("not shown, as it may quote data")
 }
 
 /// Whether `RUST_LOG` may have this value.
@@ -143,85 +157,9 @@ fn may_speak(event: &Metadata<'_>) -> bool {
     }
 }
 
-/// Writes one event as one line without control characters. The formatters of tracing-subscriber let some through:
-/// line breaks and escapes of fields shown with `%`, and in JSON what is not ASCII.
-struct OneLine<W> {
-    inner: W,
-    format: LogFormat,
-    colored: bool,
-}
-
-/// The layer writes each event with one call (tracing-subscriber, `src/fmt/fmt_layer.rs`).
-struct OneLineWriter<W> {
-    inner: W,
-    format: LogFormat,
-    colored: bool,
-}
-
-impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
-    type Writer = OneLineWriter<W::Writer>;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        OneLineWriter {
-            inner: self.inner.make_writer(),
-            format: self.format,
-            colored: self.colored,
-        }
-    }
-}
-
-impl<W: Write> Write for OneLineWriter<W> {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(event);
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        if line.contains(is_harmful) {
-            let escaped = self.escaped(line) + "\n";
-            self.inner.write_all(escaped.as_bytes())?;
-        } else {
-            self.inner.write_all(event)?;
-        }
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl<W> OneLineWriter<W> {
-    fn escaped(&self, line: &str) -> String {
-        let mut escaped = String::with_capacity(line.len() + 16);
-        for (at, c) in line.char_indices() {
-            let color = self.colored && COLORS.iter().any(|color| line[at..].starts_with(color));
-            if !is_harmful(c) || color {
-                escaped.push(c);
-            } else {
-                match self.format {
-                    LogFormat::Text => escaped.extend(c.escape_default()),
-                    // All of them are in the Basic Multilingual Plane, so four digits do.
-                    LogFormat::Json => escaped += format!("\\u{:04x}", c as u32).as_str(),
-                }
-            }
-        }
-        escaped
-    }
-}
-
-/// What the formatter colors with (reset, bold, dim, italic, the five of the levels): on a terminal these pass,
-/// whoever wrote them, as they can neither move, clear nor hide anything.
-const COLORS: [&str; 9] = [
-    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[3m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[34m",
-    "\x1b[35m",
-];
-
-/// Control characters, line and paragraph separators, and marks that turn the direction of text around.
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::line::{COLORS, is_harmful};
     use super::*;
     use std::sync::{Arc, Mutex};
 
@@ -367,6 +305,14 @@ mod tests {
         assert!((91..=92).contains(&dropped.count()), "{}", dropped.count());
         drop(let_go);
         drop(guard);
+    }
+
+    #[test]
+    fn a_panic_shows_fixed_texts_only() {
+        let caught = |f: fn()| std::panic::catch_unwind(f).unwrap_err();
+        assert_eq!(panic_text(&*caught(|| panic!("fixed"))), "fixed");
+        let quoting = caught(|| panic!("quotes {}", "canary".to_owned()));
+        assert!(!panic_text(&*quoting).contains("canary"));
     }
 
     #[test]

@@ -101,7 +101,7 @@ macro_rules! metrics {
         impl Metrics {
             pub fn new() -> Self {
                 let mut registry = Registry::with_prefix(PREFIX);
-                $(let $name: $type = $new; registry.register(stringify!($name), concat!($($help),+).trim(), $name.clone());)+
+                $(let $name: $type = $new; registry.register(stringify!($name), concat!($($help),+).trim().trim_end_matches('.'), $name.clone());)+
                 Self { $($name,)+ registry }
             }
 

@@ -14,11 +14,18 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 type Acks = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
 
+/// One event as it came: name, payload, and the packet itself.
+struct Heard {
+    event: String,
+    payload: Value,
+    packet: String,
+}
+
 pub struct Phone {
     out: mpsc::Sender<Message>,
-    events: mpsc::Receiver<(String, Value)>,
+    events: mpsc::Receiver<Heard>,
     /// Events taken from the wire while another was awaited, in order.
-    waiting: Vec<(String, Value)>,
+    waiting: Vec<Heard>,
     acks: Acks,
     last_ack: u64,
     pub sid: String,
@@ -43,13 +50,25 @@ impl Phone {
     /// Everything up to the answer to CONNECT.
     pub async fn handshake(bridge: SocketAddr, auth: Value) -> Result<Self, String> {
         let url = format!("ws://{bridge}/socket.io/?EIO=4&transport=websocket");
-        let (socket, _) = soon("the upgrade", tokio_tungstenite::connect_async(url)).await.unwrap();
+        let (socket, _) = soon("the upgrade", tokio_tungstenite::connect_async(url))
+            .await
+            .unwrap();
         let (mut sink, mut stream) = socket.split();
-        let opened = text(soon("the open packet", stream.next()).await.unwrap().unwrap());
+        let opened = text(
+            soon("the open packet", stream.next())
+                .await
+                .unwrap()
+                .unwrap(),
+        );
         assert!(opened.starts_with('0'), "not an open packet: {opened}");
         sink.send(Message::text(format!("40{auth}"))).await.unwrap();
         let answer = loop {
-            let packet = text(soon("the answer to CONNECT", stream.next()).await.unwrap().unwrap());
+            let packet = text(
+                soon("the answer to CONNECT", stream.next())
+                    .await
+                    .unwrap()
+                    .unwrap(),
+            );
             if packet == "2" {
                 sink.send(Message::text("3")).await.unwrap();
             } else {
@@ -74,7 +93,14 @@ impl Phone {
             let _ = sink.close().await;
         });
         tokio::spawn(read(stream, out.clone(), heard, Arc::clone(&acks)));
-        Ok(Self { out, events, waiting: Vec::new(), acks, last_ack: 0, sid })
+        Ok(Self {
+            out,
+            events,
+            waiting: Vec::new(),
+            acks,
+            last_ack: 0,
+            sid,
+        })
     }
 
     /// Emits without asking for an acknowledgement.
@@ -87,14 +113,17 @@ impl Phone {
         self.last_ack += 1;
         let (answer, answered) = oneshot::channel();
         self.acks.lock().unwrap().insert(self.last_ack, answer);
-        self.raw(format!("42{}{}", self.last_ack, json!([event, payload]))).await;
+        self.raw(format!("42{}{}", self.last_ack, json!([event, payload])))
+            .await;
         answered
     }
 
     /// Emits and awaits the acknowledgement.
     pub async fn ask(&mut self, event: &str, payload: Value) -> Value {
         let answered = self.begin(event, payload).await;
-        soon(event, answered).await.unwrap_or_else(|_| panic!("connection ended before the answer to {event}"))
+        soon(event, answered)
+            .await
+            .unwrap_or_else(|_| panic!("connection ended before the answer to {event}"))
     }
 
     pub async fn join(&mut self, chat: &str) -> Value {
@@ -109,34 +138,52 @@ impl Phone {
 
     /// The next event of this name; earlier others stay for later.
     pub async fn hear(&mut self, name: &str) -> Value {
-        if let Some(place) = self.waiting.iter().position(|(event, _)| event == name) {
-            return self.waiting.remove(place).1;
+        self.next(name).await.payload
+    }
+
+    /// The same, as the packet that came.
+    pub async fn hear_raw(&mut self, name: &str) -> String {
+        self.next(name).await.packet
+    }
+
+    async fn next(&mut self, name: &str) -> Heard {
+        if let Some(place) = self.waiting.iter().position(|heard| heard.event == name) {
+            return self.waiting.remove(place);
         }
         loop {
-            let event = soon(name, self.events.recv()).await;
-            let (event, payload) = event.unwrap_or_else(|| panic!("connection ended, still waiting for {name}"));
-            if event == name {
-                return payload;
+            let heard = soon(name, self.events.recv()).await;
+            let heard =
+                heard.unwrap_or_else(|| panic!("connection ended, still waiting for {name}"));
+            if heard.event == name {
+                return heard;
             }
-            self.waiting.push((event, payload));
+            self.waiting.push(heard);
         }
     }
 
     /// Everything heard up to now, after one more round trip: what the bridge had sent is in it.
     pub async fn heard(&mut self) -> Vec<(String, Value)> {
-        self.ask("app_state", json!({ "state": "foreground" })).await;
-        while let Ok(event) = self.events.try_recv() {
-            self.waiting.push(event);
+        self.ask("app_state", json!({ "state": "foreground" }))
+            .await;
+        while let Ok(heard) = self.events.try_recv() {
+            self.waiting.push(heard);
         }
-        std::mem::take(&mut self.waiting)
+        self.taken()
     }
 
     /// Awaits the end of the connection and returns what was heard before it.
     pub async fn ended(&mut self) -> Vec<(String, Value)> {
-        while let Some(event) = soon("the end of the connection", self.events.recv()).await {
-            self.waiting.push(event);
+        while let Some(heard) = soon("the end of the connection", self.events.recv()).await {
+            self.waiting.push(heard);
         }
+        self.taken()
+    }
+
+    fn taken(&mut self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(|heard| (heard.event, heard.payload))
+            .collect()
     }
 
     /// Leaves in order.
@@ -149,7 +196,12 @@ type Stream = futures_util::stream::SplitStream<
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
 >;
 
-async fn read(mut stream: Stream, out: mpsc::Sender<Message>, heard: mpsc::Sender<(String, Value)>, acks: Acks) {
+async fn read(
+    mut stream: Stream,
+    out: mpsc::Sender<Message>,
+    heard: mpsc::Sender<Heard>,
+    acks: Acks,
+) {
     while let Some(Ok(message)) = stream.next().await {
         let Message::Text(_) = message else { continue };
         let packet = text(message);
@@ -158,9 +210,17 @@ async fn read(mut stream: Stream, out: mpsc::Sender<Message>, heard: mpsc::Sende
         } else if packet == "41" {
             break;
         } else if let Some(event) = packet.strip_prefix("42") {
-            let event: Value = serde_json::from_str(event).unwrap();
-            let name = event[0].as_str().unwrap().to_owned();
-            let _ = heard.send((name, event[1].clone())).await;
+            // A number may be one that only the raw packet can tell (1e400).
+            let parsed: Value = serde_json::from_str(event).unwrap_or_default();
+            let name = event.split('"').nth(1).unwrap_or_default().to_owned();
+            let payload = parsed.get(1).cloned().unwrap_or_default();
+            let _ = heard
+                .send(Heard {
+                    event: name,
+                    payload,
+                    packet: packet.clone(),
+                })
+                .await;
         } else if let Some(answer) = packet.strip_prefix("43") {
             let body = answer.find('[').unwrap();
             let id: u64 = answer[..body].parse().unwrap();

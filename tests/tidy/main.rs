@@ -12,7 +12,7 @@ mod layers;
 mod pages;
 mod tree;
 
-use tree::{code_of, files, read};
+use tree::{code_of, files, is_test, read};
 
 const MAX_LINES: usize = 400;
 
@@ -55,7 +55,7 @@ const FOREIGN_WORDS: [&str; 11] = [
 fn the_domain_is_pure() {
     let mut faults = Vec::new();
     for file in files(&["src/domain"], &["rs"]) {
-        if file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs") {
+        if is_test(&file) {
             continue;
         }
         let text = read(&file);
@@ -89,7 +89,7 @@ fn files_stay_small() {
 fn every_module_is_introduced() {
     let faults: Vec<_> = files(&["src", "tests", "examples"], &["rs"])
         .into_iter()
-        .filter(|file| !read(file).starts_with("//! "))
+        .filter(|file| !is_test(file) && !read(file).starts_with("//! "))
         .collect();
     assert!(
         faults.is_empty(),
@@ -129,6 +129,33 @@ fn a_foreign_word_is_found_in_a_name() {
 fn x() {}"
     );
     assert_eq!(declared_names(declared), [concat!("Room", "Util"), "x"]);
+}
+
+#[test]
+fn the_image_is_built_with_our_toolchain_and_runs_without_root() {
+    let toolchain = read("rust-toolchain.toml".as_ref());
+    let version = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = \""))
+        .and_then(|line| line.strip_suffix('"'))
+        .expect("rust-toolchain.toml pins a version");
+    let image = read("Dockerfile".as_ref());
+    assert!(
+        image.contains(&format!("\nFROM rust:{version}-")),
+        "the Dockerfile builds with another Rust"
+    );
+    assert!(
+        image.contains(" --locked "),
+        "the image is built from Cargo.lock"
+    );
+    let user = image
+        .lines()
+        .find_map(|line| line.strip_prefix("USER "))
+        .and_then(|user| user.split(':').next()?.parse::<u32>().ok());
+    assert!(
+        user.is_some_and(|id| id >= 10_000),
+        "user ids below 10000 may exist on the host: {user:?}"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Generated pages are current.
 
-use crate::tree::{read, root};
+use crate::tree::{files, read, root};
 use presence_bridge::config;
+use presence_bridge::socket::events::{CLIENT_EVENTS, ERROR_CODES, SERVER_EVENTS};
 use presence_bridge::telemetry::metrics::{LABELS, Metrics, PREFIX};
 use std::fs;
 use std::path::Path;
@@ -25,6 +26,43 @@ fn settings_table_in_readme_is_current() {
         .expect("README.md marks where the settings end");
     let table = config::settings_table();
     keep_current(path, &format!("{before}{BEGIN}{table}\n{END}{after}"));
+}
+
+#[test]
+fn protocol_doc_lists_every_event_and_code() {
+    let page = read(Path::new("docs/protocol.md"));
+    let client: Vec<_> = CLIENT_EVENTS.iter().map(|event| event.as_str()).collect();
+    let server: Vec<_> = SERVER_EVENTS.iter().map(|event| event.as_str()).collect();
+    let codes: Vec<_> = ERROR_CODES.iter().map(|code| code.as_str()).collect();
+    assert_eq!(first_column(&page, "## Client to server"), client);
+    assert_eq!(first_column(&page, "## Server to client"), server);
+    assert_eq!(first_column(&page, "## Codes"), codes);
+}
+
+/// What stands in backticks at the start of each row below this heading.
+fn first_column<'a>(page: &'a str, heading: &str) -> Vec<&'a str> {
+    let below = page.split_once(&format!("\n{heading}\n"));
+    let (_, section) = below.unwrap_or_else(|| panic!("docs/protocol.md has a section {heading}"));
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| Some(row.split_once('`')?.0))
+        .collect()
+}
+
+#[test]
+fn pages_name_only_settings_that_exist() {
+    const AREAS: [&str; 6] = ["PRESENCE_", "LIMIT_", "TYPING_", "AUTH_", "CHAT_", "PING_"];
+    let rows = config::rows();
+    let mut faults = Vec::new();
+    for file in files(&["."], &["md"]) {
+        let page = read(&file);
+        let words = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let ours = words.filter(|word| AREAS.iter().any(|area| word.starts_with(area)));
+        let unknown =
+            ours.filter(|word| !word.ends_with('_') && !rows.iter().any(|row| row.name == *word));
+        faults.extend(unknown.map(|word| format!("{} names {word}", file.display())));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]

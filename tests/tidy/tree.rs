@@ -49,3 +49,28 @@ pub(crate) fn code_of(text: &str) -> String {
         .collect();
     code.join("\n")
 }
+
+/// Whether this file of `src` is compiled for tests only: its `mod` line, or that of a module around it, says so.
+pub(crate) fn is_test(file: &Path) -> bool {
+    let mut module = file.with_extension("");
+    if module.ends_with("mod") {
+        module.pop();
+    }
+    while let (Some(name), Some(parent)) = (module.file_name(), module.parent()) {
+        let declared = format!("#[cfg(test)]\nmod {};", name.to_string_lossy());
+        let around = [
+            parent.join("mod.rs"),
+            parent.join("lib.rs"),
+            parent.with_extension("rs"),
+        ];
+        if around
+            .iter()
+            .filter_map(|place| fs::read_to_string(root().join(place)).ok())
+            .any(|text| text.contains(&declared))
+        {
+            return true;
+        }
+        module = parent.to_owned();
+    }
+    false
+}

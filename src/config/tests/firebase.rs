@@ -340,7 +340,7 @@ fn dev_takes_what_is_set_and_leaves_a_developers_own_project_alone() {
 
 #[test]
 fn dev_refuses_the_world_and_everything_real() {
-    let table: [(&str, &str); 4] = [
+    let table = [
         ("HOST", "0.0.0.0"),
         ("FIREBASE_PROJECT_ID", "my-chat-app"),
         (
@@ -354,4 +354,7 @@ fn dev_refuses_the_world_and_everything_real() {
         assert!(problem.variables.contains(&name.to_owned()), "{problem}");
     }
     assert_eq!(problems(Config::dev(&only(&table))).len(), 4);
+    let own = ("FIREBASE_DATABASE_URL", "http://127.0.0.1:9000");
+    let problem = only_problem(Config::dev(&only(&[own])));
+    assert_eq!(problem.variables, ["FIREBASE_DATABASE_URL"]);
 }

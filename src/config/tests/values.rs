@@ -6,6 +6,7 @@ use super::super::{
 };
 use super::*;
 use crate::telemetry::logs::LogFormat;
+use proptest::prelude::*;
 use std::time::Duration;
 
 #[test]
@@ -153,6 +154,11 @@ fn a_wrong_value_is_named_with_the_accepted_form() {
         ("PING_INTERVAL", "20", "with its unit"),
         ("PING_TIMEOUT", "0s", "from 1s"),
         ("PRESENCE_GRACE", "10 parsecs", "with its unit"),
+        (
+            "PRESENCE_GRACE",
+            "18446744073709551615s 1000000000ns",
+            "with its unit",
+        ),
         ("PRESENCE_BATCH_USERS", "0", "from 1 to 400"),
         ("PRESENCE_BATCH_USERS", "401", "from 1 to 400"),
         ("PRESENCE_PATH", "presence", "absolute"),
@@ -345,4 +351,18 @@ fn a_hostile_value_is_shown_without_control_characters() {
         !problem.to_string().contains(char::is_control),
         "{problem:?}"
     );
+}
+
+proptest! {
+    /// Whatever the value: no panic, and a problem that names the variable on one clean line.
+    #[test]
+    fn any_text_is_read_or_refused(row in 0..rows().len(), value in "\\PC{0,80}|[-0-9a-zA-Z:/.,*=?@\\[\\] ]{0,40}") {
+        let name = rows()[row].name;
+        if let Err(Problems(problems)) = read(&[(name, &value)]) {
+            for problem in problems {
+                prop_assert!(problem.variables.iter().any(|variable| variable == name), "{}", problem);
+                prop_assert!(!problem.to_string().contains(char::is_control), "{:?}", problem);
+            }
+        }
+    }
 }

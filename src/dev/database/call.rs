@@ -161,7 +161,7 @@ impl Call {
         if self.method == Method::GET {
             return self.perform_read(namespace, &path, credential, now);
         }
-        self.check_condition(namespace, &path)?;
+        self.check_condition(namespace, &path, credential, now)?;
         let (path, write) = match (&self.method, push_id) {
             (&Method::PUT, _) => (path, Write::Put(self.json()?)),
             (&Method::PATCH, _) => (path, Write::Patch(self.json()?)),
@@ -271,7 +271,13 @@ impl Call {
         }
     }
 
-    fn check_condition(&self, namespace: &Namespace, path: &Path) -> Result<(), Refusal> {
+    fn check_condition(
+        &self,
+        namespace: &Namespace,
+        path: &Path,
+        credential: &Credential,
+        now: UnixMillis,
+    ) -> Result<(), Refusal> {
         if self.header("if-none-match").is_some() {
             return Err(Refusal::bad(NO_CONDITIONS));
         }
@@ -284,11 +290,13 @@ impl Call {
         if !matches!(self.method, Method::PUT | Method::DELETE) {
             return Err(Refusal::bad("if-match is supported on PUT and DELETE only"));
         }
+        // The answer to a mismatch tells what is there.
+        let value = namespace.read(path, &Query::All, credential, now)?;
         let etag = namespace.etag(path);
         if wanted == etag {
             Ok(())
         } else {
-            Err(Refusal::Mismatch(namespace.value(path), etag))
+            Err(Refusal::Mismatch(value, etag))
         }
     }
 

@@ -14,6 +14,8 @@ pub enum QueryError {
     NoOrder,
     #[error("{0} must be a valid JSON encoded value")]
     BadBound(&'static str),
+    #[error("the bounds of a query by $key must be strings")]
+    KeyBound,
     #[error("{0} must be a positive integer")]
     BadLimit(&'static str),
     #[error("limitToFirst and limitToLast must not be used together")]
@@ -139,6 +141,10 @@ impl Ordered {
             },
             Err(_) => return Err(QueryError::BadOrder),
         };
+        let keyed = |bound: &Option<Bound>| bound.as_ref().is_none_or(|b| b.value.is_string());
+        if order == Order::Key && !(keyed(&start) && keyed(&end)) {
+            return Err(QueryError::KeyBound);
+        }
         Ok(Some(Self {
             order,
             start,

@@ -44,6 +44,10 @@ pub struct Change {
 pub struct Tree(Value);
 
 impl Tree {
+    pub fn root(&self) -> &Value {
+        &self.0
+    }
+
     /// The value at `path`; null where there is none.
     pub fn at(&self, path: &Path) -> &Value {
         child_at(&self.0, path.keys())
@@ -224,7 +228,7 @@ fn server_value(operation: &Value, existing: &Value, now: UnixMillis) -> Result<
 }
 
 /// One spelling for one number: `1.0` is `1`, as in JavaScript.
-fn plain_number(number: &Number) -> Number {
+pub(super) fn plain_number(number: &Number) -> Number {
     match number.as_f64() {
         Some(float)
             if number.is_f64() && float.fract() == 0.0 && float.abs() <= MAX_EXACT_INTEGER =>

@@ -36,7 +36,7 @@ fn rules() -> Rules {
 impl Bench {
     async fn new() -> Self {
         let [one, two] = keys();
-        Self::with(rules(), Answer::json(key_set(&[one, two]))).await
+        Self::with(rules(), Answer::json(key_set(&[one, two]).to_string())).await
     }
 
     async fn with(rules: Rules, answer: Answer) -> Self {
@@ -152,7 +152,9 @@ async fn a_remembered_token_needs_no_signature_but_still_its_key() {
 
     // Google withdraws the key: the memory of what it has signed is worth nothing.
     let [_, two] = keys();
-    bench.server.answers([Answer::json(key_set(&[two]))]);
+    bench
+        .server
+        .answers([Answer::json(key_set(&[two]).to_string())]);
     let stranger = TestKey::generate("kid3").mint(&alice());
     assert_eq!(bench.verify(&stranger).await, Err(VerifyError::Invalid));
     assert_eq!(bench.verify(&token).await, Err(VerifyError::Invalid));
@@ -187,9 +189,11 @@ async fn a_token_of_the_year_9999_is_remembered_without_a_fuss() {
 #[tokio::test]
 async fn a_new_key_is_fetched_when_its_first_token_comes() {
     let [one, two] = keys();
-    let bench = Bench::with(rules(), Answer::json(key_set(&[one]))).await;
+    let bench = Bench::with(rules(), Answer::json(key_set(&[one]).to_string())).await;
     assert!(bench.verify(&one.mint(&alice())).await.is_ok());
-    bench.server.answers([Answer::json(key_set(&[one, two]))]);
+    bench
+        .server
+        .answers([Answer::json(key_set(&[one, two]).to_string())]);
     assert!(bench.verify(&two.mint(&alice())).await.is_ok());
     assert_eq!(bench.server.requests(), 2);
 }
@@ -235,7 +239,7 @@ async fn a_leeway_of_zero_is_exact_and_a_huge_one_is_cut() {
         ..rules()
     };
     for (rules, leeway_s) in [(exact, 0), (huge, 300)] {
-        let bench = Bench::with(rules, Answer::json(key_set(&[&keys()[0]]))).await;
+        let bench = Bench::with(rules, Answer::json(key_set(&[&keys()[0]]).to_string())).await;
         let token = mint(&alice());
         bench.at(NOW_S + 3590 + leeway_s - 1);
         assert!(bench.verify(&token).await.is_ok());
@@ -259,7 +263,7 @@ async fn tenants_come_in_by_policy_only() {
             tenant: policy.clone(),
             ..rules()
         };
-        let bench = Bench::with(rules, Answer::json(key_set(&[&keys()[0]]))).await;
+        let bench = Bench::with(rules, Answer::json(key_set(&[&keys()[0]]).to_string())).await;
         for (token, welcome) in [&plain, &tenant("t1"), &tenant("t2")]
             .into_iter()
             .zip(welcome)

@@ -20,12 +20,12 @@ struct Bench {
 /// An answer with the first test key, young for this long.
 fn one_for(max_age: Duration) -> Answer {
     let cache = format!("public, max-age={}, must-revalidate", max_age.as_secs());
-    Answer::json(key_set(&[&keys()[0]])).with("cache-control", cache)
+    Answer::json(key_set(&[&keys()[0]]).to_string()).with("cache-control", cache)
 }
 
 fn both_for(max_age: Duration) -> Answer {
     let cache = format!("max-age={}", max_age.as_secs());
-    Answer::json(key_set(&[&keys()[0], &keys()[1]])).with("cache-control", cache)
+    Answer::json(key_set(&[&keys()[0], &keys()[1]]).to_string()).with("cache-control", cache)
 }
 
 impl Bench {

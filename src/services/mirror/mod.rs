@@ -2,4 +2,6 @@
 use crate::domain::presence::Transition;
 #[derive(Clone)]
 pub struct MirrorHandle;
-impl MirrorHandle { pub async fn want(&self, _t: Transition) {} }
+impl MirrorHandle {
+    pub async fn want(&self, _t: Transition) {}
+}

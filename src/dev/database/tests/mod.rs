@@ -1,6 +1,10 @@
 //! The stand-in over a real listener, and its parts as values.
 
+mod faults;
+mod query;
 mod rest;
+mod rules;
+mod stream;
 mod tree;
 
 use super::DatabaseStandIn;

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const HTTPS: &str = "https://oauth2.googleapis.com/token";
 

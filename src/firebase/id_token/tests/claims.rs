@@ -78,7 +78,7 @@ fn past_rows() -> Vec<Row> {
         claim("J13 nbf a string", "nbf", json!("0"), INVALID),
     ];
     for (number, key) in [(18, "iat"), (19, "auth_time")] {
-        let case = |what: &str, value: Value, verdict| claim(format!("{number} {key} {what}"), key, value, verdict);
+        let case = |what: &str, value: Value, verdict| claim(&format!("{number} {key} {what}"), key, value, verdict);
         rows.extend([
             case("in 600 s", json!(NOW_S + 600), INVALID),
             case("in 61 s", json!(NOW_S + 61), INVALID),
@@ -86,7 +86,7 @@ fn past_rows() -> Vec<Row> {
             case("a string", json!(NOW_S.to_string()), INVALID),
             case("null", Value::Null, INVALID),
             case("long ago", json!(1), OK),
-            without(format!("{number} {key} missing"), key, INVALID),
+            without(&format!("{number} {key} missing"), key, INVALID),
         ]);
     }
     rows

@@ -1,6 +1,7 @@
 //! What the client sent stays between the client and the verifier.
 
 use super::*;
+use std::fmt::Write;
 use std::io;
 use std::sync::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
@@ -65,7 +66,7 @@ async fn no_log_line_error_or_metric_holds_any_part_of_a_token() {
     for token in &tokens {
         match bench.verify(token).await {
             Ok(identity) => assert_eq!(identity.user.as_str(), "CANARY-UID"),
-            Err(error) => errors += &format!("{error} {error:?}\n"),
+            Err(error) => writeln!(errors, "{error} {error:?}").unwrap(),
         }
     }
     let text = log.text() + &errors + &bench.metrics.encode().unwrap();

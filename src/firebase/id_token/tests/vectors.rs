@@ -5,6 +5,8 @@ use super::*;
 use crate::firebase::mint::segment;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub(super) type Verdict = Result<(), VerifyError>;
 pub(super) type Row = (String, String, Verdict);
@@ -13,17 +15,17 @@ pub(super) const OK: Verdict = Ok(());
 pub(super) const INVALID: Verdict = Err(VerifyError::Invalid);
 pub(super) const EXPIRED: Verdict = Err(VerifyError::Expired);
 
-pub(super) fn row(name: impl ToString, token: impl ToString, verdict: Verdict) -> Row {
-    (name.to_string(), token.to_string(), verdict)
+pub(super) fn row(name: &str, token: impl Into<String>, verdict: Verdict) -> Row {
+    (name.to_owned(), token.into(), verdict)
 }
 
 /// A row whose token differs from a good one by one claim.
-pub(super) fn claim(name: impl ToString, key: &str, value: Value, verdict: Verdict) -> Row {
+pub(super) fn claim(name: &str, key: &str, value: Value, verdict: Verdict) -> Row {
     row(name, mint(&with(|claims| claims[key] = value)), verdict)
 }
 
 /// A row whose token lacks one claim of a good one.
-pub(super) fn without(name: impl ToString, key: &str, verdict: Verdict) -> Row {
+pub(super) fn without(name: &str, key: &str, verdict: Verdict) -> Row {
     let claims = with(|claims| {
         claims.as_object_mut().unwrap().remove(key);
     });
@@ -31,7 +33,7 @@ pub(super) fn without(name: impl ToString, key: &str, verdict: Verdict) -> Row {
 }
 
 /// A row whose header differs from a good one (`null` removes a member); the signature is good.
-pub(super) fn header(name: impl ToString, change: &Value, verdict: Verdict) -> Row {
+pub(super) fn header(name: &str, change: &Value, verdict: Verdict) -> Row {
     let mut header = json!({ "alg": "RS256", "kid": "kid1", "typ": "JWT" });
     let members = header.as_object_mut().unwrap();
     members.extend(change.as_object().unwrap().clone());
@@ -41,13 +43,13 @@ pub(super) fn header(name: impl ToString, change: &Value, verdict: Verdict) -> R
 }
 
 /// A row whose payload is this text, signed as it stands.
-pub(super) fn payload(name: impl ToString, payload: &str, verdict: Verdict) -> Row {
+pub(super) fn payload(name: &str, payload: &str, verdict: Verdict) -> Row {
     let token = keys()[0].sign(r#"{"alg":"RS256","kid":"kid1"}"#, payload);
     row(name, token, verdict)
 }
 
 /// A row with a claim spelled as JSON text that no JSON library would write.
-pub(super) fn spelled(name: impl ToString, key: &str, text: &str, verdict: Verdict) -> Row {
+pub(super) fn spelled(name: &str, key: &str, text: &str, verdict: Verdict) -> Row {
     let claims = with(|claims| claims[key] = json!("HERE")).to_string();
     payload(name, &claims.replace("\"HERE\"", text), verdict)
 }

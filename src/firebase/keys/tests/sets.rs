@@ -4,10 +4,10 @@ use super::*;
 
 /// The time for which a set is young that came with these headers.
 async fn ttl_of(headers: &[(&'static str, &str)]) -> Duration {
-    let answer = Answer::json(key_set(&[&keys()[0]]));
+    let answer = Answer::json(key_set(&[&keys()[0]]).to_string());
     let answer = headers
         .iter()
-        .fold(answer, |answer, (name, value)| answer.with(name, value));
+        .fold(answer, |answer, (name, value)| answer.with(name, *value));
     let bench = Bench::new([answer]).await;
     assert_eq!(bench.lists("kid1").await, Ok(true));
     bench.window().unwrap().ttl
@@ -105,7 +105,7 @@ async fn entries_that_are_no_rs256_keys_are_passed_over() {
         json!(null),
     ] {
         let set = json!({ "keys": [other, one.jwk()] });
-        let bench = Bench::new([Answer::json(set)]).await;
+        let bench = Bench::new([Answer::json(set.to_string())]).await;
         assert_eq!(bench.lists("kid1").await, Ok(true), "{other}");
         assert_eq!(bench.lists("kid2").await, Ok(false), "{other}");
     }
@@ -117,6 +117,6 @@ async fn a_key_needs_neither_alg_nor_use() {
     key.as_object_mut()
         .unwrap()
         .retain(|name, _| name != "alg" && name != "use");
-    let bench = Bench::new([Answer::json(json!({ "keys": [key] }))]).await;
+    let bench = Bench::new([Answer::json(json!({ "keys": [key] }).to_string())]).await;
     assert_eq!(bench.lists("kid1").await, Ok(true));
 }
