@@ -30,6 +30,7 @@ async function device(token, ...chats) {
 
 const about = (socket, uid) => heard(socket, 'presence').filter(({ userId }) => userId === uid);
 const isOffline = (uid) => (presence) => presence.userId === uid && presence.online === false;
+const isAbout = (uid) => ({ path }) => path === `/${uid}` || path.startsWith(`/${uid}/`);
 const record = (uid, online) =>
   until(async () => {
     const found = await world.database.presenceOf(uid);
@@ -43,7 +44,7 @@ async function passGrace(listener, chat, stream) {
   hangUp(witness.socket);
   await hear(listener, 'presence', isOffline(witness.uid));
   if (stream) {
-    const offline = ({ path, data }) => path.startsWith(`/${witness.uid}`) && JSON.stringify(data).includes('false');
+    const offline = (write) => isAbout(witness.uid)(write) && JSON.stringify(write.data).includes('false');
     await until(() => stream.writes.some(offline), () => `the witness in the stream; it has ${JSON.stringify(stream.writes)}`);
   } else {
     await record(witness.uid, false);
@@ -127,7 +128,7 @@ describe('a reconnect within the grace', () => {
     await passGrace(ann.socket, chat, stream);
 
     assert.equal(about(ann.socket, ben.uid).length, known, JSON.stringify(about(ann.socket, ben.uid)));
-    assert.deepEqual(stream.writes.filter(({ path }) => path.startsWith(`/${ben.uid}`)), []);
+    assert.deepEqual(stream.writes.filter(isAbout(ben.uid)), []);
     assert.equal(stream.problem, null);
     assert.deepEqual(await world.database.presenceOf(ben.uid), before);
     await say(back, chat, 'here again');
