@@ -103,6 +103,9 @@ fn check_length(text: &str) -> Result<(), IdError> {
 ///
 /// Forbidden there are `. $ # [ ] /` and ASCII control characters
 /// (firebase.google.com/docs/database/usage/limits); `%` is escaped to keep the mapping injective.
+///
+/// Invariant: an id's key is legal, at most 512 bytes of the 768 there (test: `keys_are_legal_for_any_id`).
+/// Invariant: two ids never share a key (test: `two_ids_never_share_a_key`).
 pub fn encode_key(text: &str) -> String {
     let mut key = String::with_capacity(text.len());
     for c in text.chars() {
@@ -136,3 +139,6 @@ fn decode_key(key: &str) -> Result<String, IdError> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;
