@@ -5,7 +5,7 @@ import { after, describe, it } from 'node:test';
 import { signIn, somebody } from './harness/accounts.mjs';
 import { openWorld } from './harness/bridge.mjs';
 import { connect, failure, hangUpAll, hear, join, say, someChat, tell } from './harness/phones.mjs';
-import { within } from './harness/until.mjs';
+import { until, within } from './harness/until.mjs';
 
 after(hangUpAll);
 
@@ -44,15 +44,70 @@ describe('SIGTERM', () => {
     assert.ok(new Set(delays).size > 1, JSON.stringify(delays));
     await world.close();
   });
+});
 
-  it('with PRESENCE_ON_DRAIN=handover leaves the users to the next process, which keeps them online', async () => {
-    const world = await openWorld({ PRESENCE_ON_DRAIN: 'handover' });
-    const uid = somebody('guest');
-    const socket = await connect(world.url, await signIn(uid));
-    world.process.signal('SIGTERM');
-    await hear(socket, 'closing');
-    await world.close();
-    assert.equal((await world.database.presenceOf(uid)).online, true);
+/** Watches /presence and tells which states of `online` were written for a user. */
+async function watchRecords(database) {
+  const stream = await database.follow('/presence');
+  const written = (uid) =>
+    stream.writes.filter(({ path }) => path.startsWith(`/${uid}/`) || path === `/${uid}`).map(({ data }) => data?.online ?? data);
+  return { written, close: stream.close };
+}
+
+const offline = (database, uid) =>
+  until(async () => {
+    const found = await database.presenceOf(uid);
+    return found.online === false && found;
+  }, `${uid} is offline`);
+
+describe('the next process', () => {
+  it('after a handover keeps those online who come back, and writes the others offline', async () => {
+    const settings = { PRESENCE_ON_DRAIN: 'handover', PRESENCE_START_GRACE: '4s' };
+    const first = await openWorld(settings);
+    const { database } = first;
+    const [faithful, gone] = [somebody('faithful'), somebody('gone')];
+    const token = await signIn(faithful);
+    const sockets = [await connect(first.url, token), await connect(first.url, await signIn(gone))];
+    await until(async () => (await database.presenceOf(gone))?.online, 'both are written');
+    const records = await watchRecords(database);
+    first.process.signal('SIGTERM');
+    await Promise.all(sockets.map((socket) => hear(socket, 'closing')));
+    await first.close();
+    assert.deepEqual([records.written(faithful), records.written(gone)], [[], []]);
+
+    const second = await openWorld(settings, database);
+    const back = await connect(second.url, token);
+    await offline(database, gone);
+    assert.deepEqual(records.written(faithful), [], 'nothing was written for whoever came back');
+    assert.equal((await database.presenceOf(faithful)).online, true);
+    records.close();
+    back.close();
+    await second.close();
+  });
+
+  it('after a kill writes offline, with the last sign of life, those who do not come back', async () => {
+    const settings = { PRESENCE_HEARTBEAT_INTERVAL: '1s', PRESENCE_START_GRACE: '4s' };
+    const first = await openWorld(settings);
+    const { database } = first;
+    const [faithful, gone] = [somebody('faithful'), somebody('gone')];
+    const token = await signIn(faithful);
+    await connect(first.url, token);
+    await connect(first.url, await signIn(gone));
+    await until(async () => (await database.presenceOf(gone))?.online, 'both are written');
+    const records = await watchRecords(database);
+    const killedAt = Date.now();
+    first.process.signal('SIGKILL');
+    assert.deepEqual(await within(first.process.ended, 'the end'), { code: null, signal: 'SIGKILL' });
+
+    const second = await openWorld(settings, database);
+    const back = await connect(second.url, token);
+    const { lastSeen } = await offline(database, gone);
+    assert.ok(lastSeen <= killedAt, `${lastSeen} <= ${killedAt}: nobody was seen after the kill`);
+    assert.deepEqual(records.written(faithful).filter((online) => online === false), [], 'no flapping');
+    assert.equal((await database.presenceOf(faithful)).online, true);
+    records.close();
+    back.close();
+    await second.close();
   });
 });
 

@@ -30,16 +30,23 @@ async function answers(url) {
 /** Room for a test's pace, not for a person's: limits have tests of their own, which set them. */
 const ROOMY = { LIMIT_EVENTS_PER_SECOND: '10000' };
 
-let worlds = 0;
+let databases = 0;
+
+/** A database with nothing in it but the rules we ship. */
+async function newDatabase() {
+  databases += 1;
+  const database = openDatabase(databaseHost(), `e2e-${process.pid}-${databases}`);
+  await database.installRules();
+  return database;
+}
 
 /**
  * Starts one bridge against the Auth emulator and a database of its own, and waits until it is ready.
- * `settings` are added to those; closing the world checks that the bridge ends in order.
+ * `settings` are added to those; with the `database` of an earlier world this one is its successor.
+ * Closing the world checks that the bridge ends in order.
  */
-export async function openWorld(settings = {}) {
-  worlds += 1;
-  const database = openDatabase(databaseHost(), `e2e-${process.pid}-${worlds}`);
-  await database.installRules();
+export async function openWorld(settings = {}, database = undefined) {
+  database ??= await newDatabase();
   const [port, adminPort] = [await freePort(), await freePort()];
   const self = start('the bridge', binary(), [], {
     ...bare(),
