@@ -60,6 +60,9 @@ export function start(name, program, args, env) {
   return self;
 }
 
+/** Starting compiles and loads: on a busy machine it lasts longer than anything that a test waits for. */
+const START_DEADLINE_MS = 120_000;
+
 /** Waits until `sign()` is truthy; fails at once, with what the process printed, if it ends before. */
 export async function ready(self, sign) {
   const tell = (what) => `${self.name} ${what}; it printed:\n${self.log.slice(-4_000)}`;
@@ -69,6 +72,7 @@ export async function ready(self, sign) {
       return sign();
     },
     () => tell('is not ready'),
+    START_DEADLINE_MS,
   );
 }
 
