@@ -90,7 +90,6 @@ fn check_length(text: &str, max: usize) -> Result<(), TextError> {
     if text.is_empty() {
         return Err(TextError::Empty);
     }
-    // Characters past the limit are not counted, however long the text.
     if text.chars().nth(max).is_some() {
         return Err(TextError::TooLong { max });
     }
@@ -155,8 +154,10 @@ impl RecentMessages {
             let delivered_at = *delivered_at;
             return Verdict::Duplicate { delivered_at };
         }
-        if self.len() >= self.capacity {
-            self.forget_oldest();
+        if self.len() >= self.capacity
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            self.delivered.remove(&oldest);
         }
         let name = Arc::new(name);
         self.order.push_back((now.instant, Arc::clone(&name)));
@@ -166,15 +167,10 @@ impl RecentMessages {
 
     /// Forgets whatever is older than the memory; [`RecentMessages::accept`] does so by itself.
     pub fn forget_old(&mut self, now: Instant) {
-        while let Some((since, _)) = self.order.front()
-            && now.saturating_duration_since(*since) >= self.memory
-        {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((_, name)) = self.order.pop_front() {
+        let over = |(since, _): &mut (Instant, Arc<Name>)| {
+            now.saturating_duration_since(*since) >= self.memory
+        };
+        while let Some((_, name)) = self.order.pop_front_if(over) {
             self.delivered.remove(&name);
         }
     }

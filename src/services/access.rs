@@ -9,7 +9,11 @@ use crate::domain::ids::{ChatId, UserId};
 pub struct OpenAccess;
 
 impl Access for OpenAccess {
-    fn may_join<'a>(&'a self, _user: &'a UserId, _chat: &'a ChatId) -> BoxFuture<'a, AccessDecision> {
+    fn may_join<'a>(
+        &'a self,
+        _user: &'a UserId,
+        _chat: &'a ChatId,
+    ) -> BoxFuture<'a, AccessDecision> {
         Box::pin(async { AccessDecision::Allowed })
     }
 }

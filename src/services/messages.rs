@@ -18,12 +18,23 @@ pub struct Messages {
 
 impl Default for Messages {
     fn default() -> Self {
-        Self { recent: Mutex::new(RecentMessages::new(CAPACITY, MEMORY)) }
+        Self {
+            recent: Mutex::new(RecentMessages::new(CAPACITY, MEMORY)),
+        }
     }
 }
 
 impl Messages {
-    pub fn accept(&self, user: &UserId, chat: &ChatId, id: &ClientMessageId, now: Moment) -> Verdict {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).accept(user, chat, id, now)
+    pub fn accept(
+        &self,
+        user: &UserId,
+        chat: &ChatId,
+        id: &ClientMessageId,
+        now: Moment,
+    ) -> Verdict {
+        self.recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .accept(user, chat, id, now)
     }
 }

@@ -52,13 +52,7 @@ pub trait Access: Send + Sync + 'static {
 
 // === The presence records in the database ===
 
-/// What `/presence/{key}` should say of one user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    pub online: bool,
-    /// When the user came, or when the last connection closed.
-    pub last_seen: UnixMillis,
-}
+pub use crate::domain::mirror::Record;
 
 /// A record found in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +128,9 @@ pub trait Records: Send + Sync + 'static {
 pub enum Visible {
     Online,
     /// `None`: this process has not seen the user go.
-    Offline { last_seen: Option<UnixMillis> },
+    Offline {
+        last_seen: Option<UnixMillis>,
+    },
 }
 
 /// Tells people what changed. It never waits: a slow reader misses it.

@@ -21,9 +21,20 @@ const REMEMBERED_DEPARTURES: u64 = 100_000;
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 enum Order {
-    Connected { user: UserId, connection: ConnectionId, at: Moment },
-    Disconnected { user: UserId, connection: ConnectionId, at: Moment },
-    Look { users: Vec<UserId>, answer: oneshot::Sender<Vec<Visible>> },
+    Connected {
+        user: UserId,
+        connection: ConnectionId,
+        at: Moment,
+    },
+    Disconnected {
+        user: UserId,
+        connection: ConnectionId,
+        at: Moment,
+    },
+    Look {
+        users: Vec<UserId>,
+        answer: oneshot::Sender<Vec<Visible>>,
+    },
     /// Everybody who lingers goes offline now.
     EndGraces { done: oneshot::Sender<()> },
 }
@@ -38,11 +49,21 @@ pub struct PresenceHandle {
 
 impl PresenceHandle {
     pub async fn connected(&self, user: &UserId, connection: ConnectionId, at: Moment) {
-        self.order(Order::Connected { user: user.clone(), connection, at }).await;
+        self.order(Order::Connected {
+            user: user.clone(),
+            connection,
+            at,
+        })
+        .await;
     }
 
     pub async fn disconnected(&self, user: &UserId, connection: ConnectionId, at: Moment) {
-        self.order(Order::Disconnected { user: user.clone(), connection, at }).await;
+        self.order(Order::Disconnected {
+            user: user.clone(),
+            connection,
+            at,
+        })
+        .await;
     }
 
     /// What others may see of `users`, in their order.
@@ -97,7 +118,17 @@ impl Presence {
         let adoption_ends = outside.clock.instant() + start_grace;
         let departures = moka::future::Cache::new(REMEMBERED_DEPARTURES);
         let book = PresenceBook::new(grace);
-        (Self { book, orders, adopted, adoption_ends, departures, outside }, PresenceHandle { orders: sender })
+        (
+            Self {
+                book,
+                orders,
+                adopted,
+                adoption_ends,
+                departures,
+                outside,
+            },
+            PresenceHandle { orders: sender },
+        )
     }
 
     /// Runs until the last handle is gone.
@@ -130,20 +161,30 @@ impl Presence {
 
     async fn obey(&mut self, order: Order) {
         match order {
-            Order::Connected { user, connection, at } => match self.book.connected(&user, connection, at) {
+            Order::Connected {
+                user,
+                connection,
+                at,
+            } => match self.book.connected(&user, connection, at) {
                 Connected::First(transition) => self.tell(transition).await,
                 Connected::Another => {}
                 Connected::Absorbed => {
                     self.outside.metrics.presence_absorbed.inc();
                 }
             },
-            Order::Disconnected { user, connection, at } => self.book.disconnected(&user, connection, at),
+            Order::Disconnected {
+                user,
+                connection,
+                at,
+            } => self.book.disconnected(&user, connection, at),
             Order::Look { users, answer } => {
                 let mut seen = Vec::with_capacity(users.len());
                 for user in &users {
                     seen.push(match self.book.is_online(user) {
                         true => Visible::Online,
-                        false => Visible::Offline { last_seen: self.departures.get(user).await },
+                        false => Visible::Offline {
+                            last_seen: self.departures.get(user).await,
+                        },
                     });
                 }
                 // Whoever asked may have left meanwhile.
@@ -158,7 +199,10 @@ impl Presence {
     }
 
     fn adopt(&mut self, found: Adopted) {
-        self.outside.metrics.presence_adopted.inc_by(found.len() as u64);
+        self.outside
+            .metrics
+            .presence_adopted
+            .inc_by(found.len() as u64);
         for (user, last_seen) in found {
             self.book.adopted(&user, last_seen, self.adoption_ends);
         }
@@ -172,7 +216,14 @@ impl Presence {
 
     /// Each transition goes once to the people and once to the mirror.
     async fn tell(&mut self, transition: Transition) {
-        let Outside { chats, announce, mirror, metrics, max_room, .. } = &self.outside;
+        let Outside {
+            chats,
+            announce,
+            mirror,
+            metrics,
+            max_room,
+            ..
+        } = &self.outside;
         let user = &transition.user;
         let (visible, kind) = match transition.kind {
             TransitionKind::Online { .. } => {
@@ -181,25 +232,43 @@ impl Presence {
             }
             TransitionKind::Offline { last_seen } => {
                 self.departures.insert(user.clone(), last_seen).await;
-                (Visible::Offline { last_seen: Some(last_seen) }, metrics::TransitionKind::Offline)
+                (
+                    Visible::Offline {
+                        last_seen: Some(last_seen),
+                    },
+                    metrics::TransitionKind::Offline,
+                )
             }
         };
         // Somebody who comes has no chats yet: the others hear of it at the join.
         let chats: Vec<ChatId> = match visible {
             Visible::Online => Vec::new(),
-            Visible::Offline { .. } => {
-                chats.depart(user).into_iter().filter(|(_, size)| size <= max_room).map(|(chat, _)| chat).collect()
-            }
+            Visible::Offline { .. } => chats
+                .depart(user)
+                .into_iter()
+                .filter(|(_, size)| size <= max_room)
+                .map(|(chat, _)| chat)
+                .collect(),
         };
         announce.presence(user, visible, &chats);
-        metrics.presence_transitions.get_or_create(&kind.into()).inc();
+        metrics
+            .presence_transitions
+            .get_or_create(&kind.into())
+            .inc();
         mirror.want(transition).await;
     }
 
     fn count(&self) {
-        for (status, users) in [(UserStatus::Online, self.book.online()), (UserStatus::Lingering, self.book.lingering())] {
+        for (status, users) in [
+            (UserStatus::Online, self.book.online()),
+            (UserStatus::Lingering, self.book.lingering()),
+        ] {
             let users = i64::try_from(users).unwrap_or(i64::MAX);
-            self.outside.metrics.presence_users.get_or_create(&status.into()).set(users);
+            self.outside
+                .metrics
+                .presence_users
+                .get_or_create(&status.into())
+                .set(users);
         }
     }
 }

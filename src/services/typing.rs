@@ -20,12 +20,23 @@ pub struct Typing {
 
 impl Typing {
     pub fn new(ttl: Duration, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { book: Mutex::new(TypingBook::new(ttl)), earlier: Notify::new(), clock, metrics }
+        Self {
+            book: Mutex::new(TypingBook::new(ttl)),
+            earlier: Notify::new(),
+            clock,
+            metrics,
+        }
     }
 
     /// Takes or renews the connection's lease. `relay` is called when the user began to type, before
     /// anybody can hear of the end.
-    pub fn start(&self, chat: &ChatId, user: &UserId, connection: ConnectionId, relay: impl FnOnce()) {
+    pub fn start(
+        &self,
+        chat: &ChatId,
+        user: &UserId,
+        connection: ConnectionId,
+        relay: impl FnOnce(),
+    ) {
         let mut book = self.book();
         let idle = book.next_deadline().is_none();
         if book.start(chat, user, connection, self.clock.instant()) {
@@ -39,7 +50,13 @@ impl Typing {
     }
 
     /// Ends the connection's lease. `relay` is called when that was the user's last one in the chat.
-    pub fn stop(&self, chat: &ChatId, user: &UserId, connection: ConnectionId, relay: impl FnOnce()) {
+    pub fn stop(
+        &self,
+        chat: &ChatId,
+        user: &UserId,
+        connection: ConnectionId,
+        relay: impl FnOnce(),
+    ) {
         let mut book = self.book();
         if book.active() == 0 {
             return;
@@ -76,7 +93,9 @@ impl Typing {
     }
 
     fn count(&self, book: &TypingBook) {
-        self.metrics.typing_active.set(i64::try_from(book.active()).unwrap_or(i64::MAX));
+        self.metrics
+            .typing_active
+            .set(i64::try_from(book.active()).unwrap_or(i64::MAX));
     }
 
     fn book(&self) -> MutexGuard<'_, TypingBook> {

@@ -32,7 +32,9 @@ pub(super) fn open_namespace(io: &SocketIo<Rooms>, bridge: &Arc<Bridge>) {
         async move {
             if let Some(mailbox) = bridge.live.get(socket.id) {
                 let sessions = bridge.sessions.clone();
-                sessions.track_future(Session::run(bridge, socket, mailbox)).await;
+                sessions
+                    .track_future(Session::run(bridge, socket, mailbox))
+                    .await;
             }
         }
     };
@@ -41,7 +43,11 @@ pub(super) fn open_namespace(io: &SocketIo<Rooms>, bridge: &Arc<Bridge>) {
 
 /// Verifies the token and registers everything the socket needs, all before CONNECT is answered: an
 /// event sent right after it finds its handler (socketioxide answers before the connect handler runs: `ns.rs`).
-async fn admit(bridge: &Bridge, socket: &SocketRef<Rooms>, token: Option<String>) -> Result<(), ErrorCode> {
+async fn admit(
+    bridge: &Bridge,
+    socket: &SocketRef<Rooms>,
+    token: Option<String>,
+) -> Result<(), ErrorCode> {
     let line = socket.req_parts().extensions.get::<Arc<Line>>();
     if line.is_some_and(|line| line.refusals() >= MAX_REFUSALS) {
         return Err(ErrorCode::RateLimited);
@@ -59,7 +65,11 @@ async fn admit(bridge: &Bridge, socket: &SocketRef<Rooms>, token: Option<String>
         }
         refusal(error, &bridge.metrics)
     })?;
-    bridge.metrics.auth.get_or_create(&AuthOutcome::Ok.into()).inc();
+    bridge
+        .metrics
+        .auth
+        .get_or_create(&AuthOutcome::Ok.into())
+        .inc();
     register(&bridge.live, socket, identity);
     // Draining may have begun while the token was verified: then nobody told this mailbox.
     if bridge.live.is_draining() {
@@ -104,15 +114,26 @@ impl MessageHandler<Rooms, InPacketOrder> for Inbox {
     fn call(&self, socket: Arc<Socket<Rooms>>, mut value: Value, ack_id: Option<i64>) {
         let Ok(ack) = AckSender::from_message_parts(&socket, &mut value, &ack_id);
         if let Value::Str(frame, _) = value {
-            self.0.push(Envelope { frame, ack, wants_ack: ack_id.is_some() });
+            self.0.push(Envelope {
+                frame,
+                ack,
+                wants_ack: ack_id.is_some(),
+            });
         }
     }
 }
 
 impl DisconnectHandler<Rooms, InPacketOrder> for Inbox {
-    fn call_with_defer(&self, socket: Arc<Socket<Rooms>>, reason: DisconnectReason, defer: fn(Arc<Socket<Rooms>>)) {
+    fn call_with_defer(
+        &self,
+        socket: Arc<Socket<Rooms>>,
+        reason: DisconnectReason,
+        defer: fn(Arc<Socket<Rooms>>),
+    ) {
         let reason = match reason {
-            DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose => CloseReason::Client,
+            DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose => {
+                CloseReason::Client
+            }
             _ => CloseReason::Transport,
         };
         self.0.close(End::Gone(reason));

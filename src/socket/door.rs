@@ -45,7 +45,10 @@ impl<S> Layer<S> for Door {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, door: self.clone() }
+        Guarded {
+            inner,
+            door: self.clone(),
+        }
     }
 }
 
@@ -87,16 +90,28 @@ where
 impl Door {
     fn check<B>(&self, request: &Request<B>) -> Result<(), (StatusCode, &'static str)> {
         let query = request.uri().query().unwrap_or_default();
-        if query.split('&').any(|pair| pair.starts_with("token=") || pair.starts_with("auth=")) {
+        if query
+            .split('&')
+            .any(|pair| pair.starts_with("token=") || pair.starts_with("auth="))
+        {
             // Query strings end up in the logs of every proxy on the way.
-            return Err((StatusCode::BAD_REQUEST, "send the token in the handshake's auth object, never in the URL"));
+            return Err((
+                StatusCode::BAD_REQUEST,
+                "send the token in the handshake's auth object, never in the URL",
+            ));
         }
         let origin = request.headers().get(header::ORIGIN);
         match (&*self.origins, origin) {
             (Origins::Any, _) | (_, None) => Ok(()),
             (Origins::Only(allowed), Some(origin)) => {
-                let known = origin.to_str().is_ok_and(|origin| allowed.contains(origin) || is_own(origin, request));
-                if known { Ok(()) } else { Err((StatusCode::FORBIDDEN, "this origin is not in CORS_ORIGINS")) }
+                let known = origin
+                    .to_str()
+                    .is_ok_and(|origin| allowed.contains(origin) || is_own(origin, request));
+                if known {
+                    Ok(())
+                } else {
+                    Err((StatusCode::FORBIDDEN, "this origin is not in CORS_ORIGINS"))
+                }
             }
         }
     }
@@ -117,7 +132,8 @@ impl Door {
         }
         parts.headers = headers;
         if let Some(path) = parts.uri.path_and_query()
-            && let Ok(uri) = Uri::from_maybe_shared(Bytes::copy_from_slice(path.as_str().as_bytes()))
+            && let Ok(uri) =
+                Uri::from_maybe_shared(Bytes::copy_from_slice(path.as_str().as_bytes()))
         {
             parts.uri = uri;
         }
@@ -130,8 +146,15 @@ impl Door {
         if !parts.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
             return;
         }
-        let sid = parts.uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("sid="));
-        let mailbox = sid.and_then(|sid| Sid::from_str(sid).ok()).and_then(|sid| self.live.get(sid));
+        let sid = parts
+            .uri
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("sid="));
+        let mailbox = sid
+            .and_then(|sid| Sid::from_str(sid).ok())
+            .and_then(|sid| self.live.get(sid));
         if let (Some(mailbox), Some(line)) = (mailbox, parts.extensions.get::<Arc<Line>>()) {
             mailbox.set_line(Arc::clone(line));
         }
@@ -140,7 +163,12 @@ impl Door {
 
 /// A page served by the bridge itself (the demo) has the bridge's own host as its origin.
 fn is_own<B>(origin: &str, request: &Request<B>) -> bool {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin_host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let origin_host = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
     host.is_some() && origin_host == host
 }

@@ -106,7 +106,11 @@ impl ErrorCode {
     /// May the very same request succeed later?
     pub fn retryable(self) -> bool {
         match self {
-            Self::RateLimited | Self::Overloaded | Self::Unavailable | Self::Draining | Self::Internal => true,
+            Self::RateLimited
+            | Self::Overloaded
+            | Self::Unavailable
+            | Self::Draining
+            | Self::Internal => true,
             Self::Unauthorized
             | Self::TokenExpired
             | Self::AppCheckFailed
@@ -125,7 +129,11 @@ impl ErrorCode {
     pub fn reconnect(self) -> bool {
         matches!(
             self,
-            Self::Draining | Self::SlowConsumer | Self::TokenExpired | Self::Overloaded | Self::Internal
+            Self::Draining
+                | Self::SlowConsumer
+                | Self::TokenExpired
+                | Self::Overloaded
+                | Self::Internal
         )
     }
 }
@@ -202,7 +210,10 @@ pub enum AppState {
 #[derive(Deserialize)]
 pub struct SetAppState {
     /// Checked today, acted upon when `PRESENCE_BACKGROUND_GRACE` arrives.
-    #[expect(dead_code, reason = "only its form matters until background grace arrives")]
+    #[expect(
+        dead_code,
+        reason = "only its form matters until background grace arrives"
+    )]
     pub state: AppState,
 }
 

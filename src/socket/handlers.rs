@@ -1,9 +1,10 @@
 //! What each client event does. The session calls [`Session::handle`] with one event after another.
 
 use super::events::{
-    Accepted, ClientEvent, Delivered, ErrorBody, ErrorCode, EventError, ExpiresIn, GroupEventNotice, InChat, NewMessage,
-    Nothing, PresenceNotice, PresenceSnapshot, ReceiptNotice, RefreshToken, Refused, SendGroupEvent, SendMessage,
-    SendReceipt, ServerEvent, SetAppState, TypingNotice, Watch,
+    Accepted, ClientEvent, Delivered, ErrorBody, ErrorCode, EventError, ExpiresIn,
+    GroupEventNotice, InChat, NewMessage, Nothing, PresenceNotice, PresenceSnapshot, ReceiptNotice,
+    RefreshToken, Refused, SendGroupEvent, SendMessage, SendReceipt, ServerEvent, SetAppState,
+    TypingNotice, Watch,
 };
 use super::mailbox::{End, Envelope};
 use super::presence::notice;
@@ -31,7 +32,11 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), retry_after: None }
+        Self {
+            code,
+            message: message.into(),
+            retry_after: None,
+        }
     }
 
     fn payload(error: &impl fmt::Display) -> Self {
@@ -43,7 +48,9 @@ impl Refusal {
             code: self.code,
             message: self.message,
             retryable: self.code.retryable(),
-            retry_after_ms: self.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1)),
+            retry_after_ms: self
+                .retry_after
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1)),
         }
     }
 }
@@ -85,7 +92,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Frame<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 #[derive(Deserialize)]
                 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-                let Name(name) = seq.next_element()?.ok_or_else(|| serde::de::Error::invalid_length(0, &self))?;
+                let Name(name) = seq
+                    .next_element()?
+                    .ok_or_else(|| serde::de::Error::invalid_length(0, &self))?;
                 let payload = seq.next_element()?.unwrap_or(RawValue::NULL);
                 // What follows (a stock client cannot send it by accident) is ignored.
                 while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
@@ -101,12 +110,17 @@ fn parse<'a, T: Deserialize<'a>>(payload: &'a RawValue) -> Result<T, Refusal> {
 }
 
 fn parse_chat(text: &str) -> Result<ChatId, Refusal> {
-    ChatId::parse(text).map_err(|error| Refusal::new(ErrorCode::InvalidPayload, format!("chatId {error}")))
+    ChatId::parse(text)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidPayload, format!("chatId {error}")))
 }
 
 impl Session {
     pub(super) async fn handle(&mut self, envelope: Envelope) {
-        let Envelope { frame, ack, wants_ack } = envelope;
+        let Envelope {
+            frame,
+            ack,
+            wants_ack,
+        } = envelope;
         let Ok(Frame { name, payload }) = serde_json::from_str::<Frame<'_>>(&frame) else {
             self.bridge.metrics.events_unknown.inc();
             return;
@@ -115,13 +129,19 @@ impl Session {
             self.bridge.metrics.events_unknown.inc();
             // Without an acknowledgement nobody asked; an `event_error` would be an amplifier.
             if wants_ack {
-                self.acknowledge(ack, &refused(Refusal::new(ErrorCode::UnknownEvent, "no such event")));
+                self.acknowledge(
+                    ack,
+                    &refused(Refusal::new(ErrorCode::UnknownEvent, "no such event")),
+                );
             }
             return;
         };
         match event {
             // The one event whose handling must not keep a future of its own: it is most of the traffic.
-            ClientEvent::SendMessage => match self.admit(payload).and_then(|()| self.send_message(payload)) {
+            ClientEvent::SendMessage => match self
+                .admit(payload)
+                .and_then(|()| self.send_message(payload))
+            {
                 Ok(delivered) => self.accept(ack, wants_ack, &accepted(delivered)),
                 Err(refusal) => self.refuse(ack, wants_ack, event, refusal),
             },
@@ -156,7 +176,9 @@ impl Session {
         match handled {
             Ok(Reply::Nothing) => self.accept(ack, wants_ack, &accepted(Nothing {})),
             Ok(Reply::Delivered(delivered)) => self.accept(ack, wants_ack, &accepted(delivered)),
-            Ok(Reply::Presence(presence)) => self.accept(ack, wants_ack, &accepted(PresenceSnapshot { presence })),
+            Ok(Reply::Presence(presence)) => {
+                self.accept(ack, wants_ack, &accepted(PresenceSnapshot { presence }))
+            }
             Ok(Reply::ExpiresIn(expires)) => self.accept(ack, wants_ack, &accepted(expires)),
             Err(refusal) => self.refuse(ack, wants_ack, event, refusal),
         }
@@ -169,25 +191,47 @@ impl Session {
             let message = format!("the payload is larger than {} bytes", limits.message_size);
             return Err(Refusal::new(ErrorCode::TooLarge, message));
         }
-        self.bucket.take(&limits.quota, self.bridge.clock.instant()).map_err(|retry_after| Refusal {
-            retry_after: Some(retry_after),
-            ..Refusal::new(ErrorCode::RateLimited, "too many events")
-        })
+        self.bucket
+            .take(&limits.quota, self.bridge.clock.instant())
+            .map_err(|retry_after| Refusal {
+                retry_after: Some(retry_after),
+                ..Refusal::new(ErrorCode::RateLimited, "too many events")
+            })
     }
 
     fn accept(&self, ack: AckSender<rooms::Rooms>, wants_ack: bool, reply: &impl Serialize) {
-        self.bridge.metrics.events.get_or_create(&Outcome::Ok.into()).inc();
+        self.bridge
+            .metrics
+            .events
+            .get_or_create(&Outcome::Ok.into())
+            .inc();
         if wants_ack {
             self.acknowledge(ack, reply);
         }
     }
 
-    fn refuse(&self, ack: AckSender<rooms::Rooms>, wants_ack: bool, event: ClientEvent, refusal: Refusal) {
-        self.bridge.metrics.events.get_or_create(&Outcome::Refused.into()).inc();
+    fn refuse(
+        &self,
+        ack: AckSender<rooms::Rooms>,
+        wants_ack: bool,
+        event: ClientEvent,
+        refusal: Refusal,
+    ) {
+        self.bridge
+            .metrics
+            .events
+            .get_or_create(&Outcome::Refused.into())
+            .inc();
         if wants_ack {
             self.acknowledge(ack, &refused(refusal));
         } else {
-            self.emit(ServerEvent::EventError, &EventError { event: event.as_str(), error: refusal.into_body() });
+            self.emit(
+                ServerEvent::EventError,
+                &EventError {
+                    event: event.as_str(),
+                    error: refusal.into_body(),
+                },
+            );
         }
     }
 
@@ -215,14 +259,25 @@ impl Session {
         let bridge = &self.bridge;
         let again = self.joined.contains(&chat);
         if !again && self.joined.len() >= bridge.limits.chats_per_connection {
-            let message = format!("at most {} chats can be joined at once", bridge.limits.chats_per_connection);
+            let message = format!(
+                "at most {} chats can be joined at once",
+                bridge.limits.chats_per_connection
+            );
             return Err(Refusal::new(ErrorCode::TooManyChats, message));
         }
         match bridge.access.may_join(&self.user, &chat).await {
             AccessDecision::Allowed => {}
-            AccessDecision::Forbidden => return Err(Refusal::new(ErrorCode::Forbidden, "not a member of this chat")),
+            AccessDecision::Forbidden => {
+                return Err(Refusal::new(
+                    ErrorCode::Forbidden,
+                    "not a member of this chat",
+                ));
+            }
             AccessDecision::Unavailable => {
-                return Err(Refusal::new(ErrorCode::Unavailable, "membership cannot be checked now"));
+                return Err(Refusal::new(
+                    ErrorCode::Unavailable,
+                    "membership cannot be checked now",
+                ));
             }
         }
         let now = bridge.clock.instant();
@@ -236,12 +291,26 @@ impl Session {
         }
         if found.arrived && found.connections <= most_others {
             // Watchers have heard it already, when the user came online.
-            let to = self.socket.to(rooms::chat(&chat)).except(vec![rooms::user(&self.user), rooms::watchers(&self.user)]);
+            let to = self
+                .socket
+                .to(rooms::chat(&chat))
+                .except(vec![rooms::user(&self.user), rooms::watchers(&self.user)]);
             let event = (ServerEvent::Presence, Volatile::Presence);
-            rooms::relay_volatile(to, event, &notice(&self.user, Visible::Online), &bridge.metrics);
+            rooms::relay_volatile(
+                to,
+                event,
+                &notice(&self.user, Visible::Online),
+                &bridge.metrics,
+            );
         }
         named.users = found.others;
-        Ok(Reply::Presence(named.users.iter().map(|other| notice(other, Visible::Online)).collect()))
+        Ok(Reply::Presence(
+            named
+                .users
+                .iter()
+                .map(|other| notice(other, Visible::Online))
+                .collect(),
+        ))
     }
 
     fn leave_chat(&mut self, payload: &RawValue) -> Handled<'static> {
@@ -262,9 +331,14 @@ impl Session {
         let now = bridge.clock.now();
         if let Some(id) = &sent.client_message_id {
             let id = ClientMessageId::parse(id).map_err(|error| Refusal::payload(&error))?;
-            if let Verdict::Duplicate { delivered_at } = bridge.messages.accept(&self.user, &chat, &id, now) {
+            if let Verdict::Duplicate { delivered_at } =
+                bridge.messages.accept(&self.user, &chat, &id, now)
+            {
                 bridge.metrics.messages_duplicate.inc();
-                return Ok(Delivered { delivered_at: delivered_at.0, duplicate: true });
+                return Ok(Delivered {
+                    delivered_at: delivered_at.0,
+                    duplicate: true,
+                });
             }
         }
         self.stop_typing_in(&chat);
@@ -275,15 +349,23 @@ impl Session {
             delivered_at: now.unix.0,
             client_message_id: sent.client_message_id.as_deref(),
         };
-        rooms::relay(self.socket.to(rooms::chat(&chat)), ServerEvent::NewMessage, &message);
+        rooms::relay(
+            self.socket.to(rooms::chat(&chat)),
+            ServerEvent::NewMessage,
+            &message,
+        );
         bridge.metrics.messages.inc();
-        Ok(Delivered { delivered_at: now.unix.0, duplicate: false })
+        Ok(Delivered {
+            delivered_at: now.unix.0,
+            duplicate: false,
+        })
     }
 
     fn receipt(&mut self, payload: &RawValue) -> Handled<'static> {
         let sent: SendReceipt<'_> = parse(payload)?;
         let chat = self.joined_chat(&sent.chat_id)?;
-        let message_ids = MessageIds::parse(sent.message_ids).map_err(|error| Refusal::payload(&error))?;
+        let message_ids =
+            MessageIds::parse(sent.message_ids).map_err(|error| Refusal::payload(&error))?;
         let receipt = ReceiptNotice {
             chat_id: chat.as_str(),
             message_ids: message_ids.as_slice(),
@@ -291,7 +373,12 @@ impl Session {
             user_id: self.user.as_str(),
         };
         let to = self.socket.to(rooms::chat(&chat));
-        rooms::relay_volatile(to, (ServerEvent::Receipt, Volatile::Receipt), &receipt, &self.bridge.metrics);
+        rooms::relay_volatile(
+            to,
+            (ServerEvent::Receipt, Volatile::Receipt),
+            &receipt,
+            &self.bridge.metrics,
+        );
         Ok(Reply::Nothing)
     }
 
@@ -307,15 +394,24 @@ impl Session {
             user_id: self.user.as_str(),
             delivered_at,
         };
-        rooms::relay(self.socket.to(rooms::chat(&chat)), ServerEvent::GroupEvent, &event);
-        Ok(Reply::Delivered(Delivered { delivered_at, duplicate: false }))
+        rooms::relay(
+            self.socket.to(rooms::chat(&chat)),
+            ServerEvent::GroupEvent,
+            &event,
+        );
+        Ok(Reply::Delivered(Delivered {
+            delivered_at,
+            duplicate: false,
+        }))
     }
 
     // === typing ===
 
     fn start_typing(&mut self, payload: &RawValue) -> Handled<'static> {
         let chat = self.joined_chat(&parse::<InChat<'_>>(payload)?.chat_id)?;
-        self.bridge.typing.start(&chat, &self.user, self.id, || self.relay_typing(ServerEvent::Typing, &chat));
+        self.bridge.typing.start(&chat, &self.user, self.id, || {
+            self.relay_typing(ServerEvent::Typing, &chat)
+        });
         Ok(Reply::Nothing)
     }
 
@@ -327,13 +423,26 @@ impl Session {
 
     /// Ends this connection's typing lease in the chat, if it holds one.
     pub(super) fn stop_typing_in(&self, chat: &ChatId) {
-        self.bridge.typing.stop(chat, &self.user, self.id, || self.relay_typing(ServerEvent::StopTyping, chat));
+        self.bridge.typing.stop(chat, &self.user, self.id, || {
+            self.relay_typing(ServerEvent::StopTyping, chat)
+        });
     }
 
     fn relay_typing(&self, event: ServerEvent, chat: &ChatId) {
-        let to = self.socket.to(rooms::chat(chat)).except(rooms::user(&self.user));
-        let payload = TypingNotice { chat_id: chat.as_str(), user_id: self.user.as_str() };
-        rooms::relay_volatile(to, (event, Volatile::Typing), &payload, &self.bridge.metrics);
+        let to = self
+            .socket
+            .to(rooms::chat(chat))
+            .except(rooms::user(&self.user));
+        let payload = TypingNotice {
+            chat_id: chat.as_str(),
+            user_id: self.user.as_str(),
+        };
+        rooms::relay_volatile(
+            to,
+            (event, Volatile::Typing),
+            &payload,
+            &self.bridge.metrics,
+        );
     }
 
     // === presence of others ===
@@ -352,7 +461,12 @@ impl Session {
                 Err(_) => named.broken.push(name.chars().take(MAX_ID_CHARS).collect()),
             }
         }
-        let fresh: Vec<UserId> = named.users.iter().filter(|user| !self.watched.contains(user)).cloned().collect();
+        let fresh: Vec<UserId> = named
+            .users
+            .iter()
+            .filter(|user| !self.watched.contains(user))
+            .cloned()
+            .collect();
         if self.watched.len() + fresh.len() > limit {
             return Err(too_many_watched(limit));
         }
@@ -362,7 +476,11 @@ impl Session {
         }
         self.watched.extend(fresh);
         let seen = self.bridge.presence.look(named.users.clone()).await;
-        let seen = named.users.iter().zip(seen).map(|(user, visible)| notice(user, visible));
+        let seen = named
+            .users
+            .iter()
+            .zip(seen)
+            .map(|(user, visible)| notice(user, visible));
         let broken = named.broken.iter().map(|name| PresenceNotice {
             user_id: name,
             online: None,
@@ -389,23 +507,42 @@ impl Session {
 
     async fn refresh_token(&mut self, payload: &RawValue) -> Handled<'static> {
         let token = parse::<RefreshToken>(payload)?.token;
-        let identity = self.bridge.verify.verify(&token).await.map_err(|error| match error {
-            VerifyError::Expired => Refusal::new(ErrorCode::TokenExpired, "the token has expired"),
-            VerifyError::Invalid => Refusal::new(ErrorCode::Unauthorized, "the token is not valid"),
-            VerifyError::Unavailable => Refusal::new(ErrorCode::Unavailable, "tokens cannot be verified now"),
-        })?;
+        let identity = self
+            .bridge
+            .verify
+            .verify(&token)
+            .await
+            .map_err(|error| match error {
+                VerifyError::Expired => {
+                    Refusal::new(ErrorCode::TokenExpired, "the token has expired")
+                }
+                VerifyError::Invalid => {
+                    Refusal::new(ErrorCode::Unauthorized, "the token is not valid")
+                }
+                VerifyError::Unavailable => {
+                    Refusal::new(ErrorCode::Unavailable, "tokens cannot be verified now")
+                }
+            })?;
         if identity.user != self.user {
             // A connection has one identity for life.
             self.mailbox.close(End::Closed(ErrorCode::Unauthorized));
-            return Err(Refusal::new(ErrorCode::Unauthorized, "the token is another user's"));
+            return Err(Refusal::new(
+                ErrorCode::Unauthorized,
+                "the token is another user's",
+            ));
         }
         self.expires_at = identity.expires_at;
-        Ok(Reply::ExpiresIn(ExpiresIn { expires_in_ms: self.expires_in_ms() }))
+        Ok(Reply::ExpiresIn(ExpiresIn {
+            expires_in_ms: self.expires_in_ms(),
+        }))
     }
 }
 
 fn too_many_watched(limit: usize) -> Refusal {
-    Refusal::new(ErrorCode::InvalidPayload, format!("at most {limit} users can be watched"))
+    Refusal::new(
+        ErrorCode::InvalidPayload,
+        format!("at most {limit} users can be watched"),
+    )
 }
 
 fn accepted<T>(body: T) -> Accepted<T> {
@@ -413,5 +550,8 @@ fn accepted<T>(body: T) -> Accepted<T> {
 }
 
 fn refused(refusal: Refusal) -> Refused {
-    Refused { ok: false, error: refusal.into_body() }
+    Refused {
+        ok: false,
+        error: refusal.into_body(),
+    }
 }

@@ -42,7 +42,11 @@ impl Line {
 
     /// Counts a refused handshake and tells how many there were before.
     pub(crate) fn refuse(&self) -> u8 {
-        self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_add(1))).unwrap_or(u8::MAX)
+        self.refused
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                Some(n.saturating_add(1))
+            })
+            .unwrap_or(u8::MAX)
     }
 
     pub(crate) fn refusals(&self) -> u8 {
@@ -53,7 +57,11 @@ impl Line {
     pub(crate) async fn gone(&self) {
         poll_fn(|cx| {
             self.mourner.register(cx.waker());
-            if self.state() == GONE { Poll::Ready(()) } else { Poll::Pending }
+            if self.state() == GONE {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -79,7 +87,11 @@ pub struct OnLine<S, G> {
 
 impl<S, G> OnLine<S, G> {
     pub fn new(stream: S, line: Arc<Line>, guard: G) -> Self {
-        Self { stream, line, _guard: guard }
+        Self {
+            stream,
+            line,
+            _guard: guard,
+        }
     }
 }
 
@@ -90,7 +102,11 @@ impl<S, G> Drop for OnLine<S, G> {
 }
 
 impl<S: AsyncRead + Unpin, G: Unpin> AsyncRead for OnLine<S, G> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.line.state() != OPEN {
             return Poll::Ready(Ok(()));
         }
@@ -124,7 +140,11 @@ impl<S: AsyncWrite + Unpin, G: Unpin> OnLine<S, G> {
 }
 
 impl<S: AsyncWrite + Unpin, G: Unpin> AsyncWrite for OnLine<S, G> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_out(cx, |stream, cx| stream.poll_write(cx, data))
     }
 
@@ -175,7 +195,10 @@ mod tests {
         let mut stream = OnLine::new(near, Arc::clone(&line), ());
         let writing = async { stream.write_all(b"more than fits").await };
         let (written, ()) = tokio::join!(writing, async { line.cut() });
-        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(
+            written.unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
     }
 
     #[tokio::test]

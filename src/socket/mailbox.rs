@@ -56,7 +56,11 @@ struct State {
 
 impl Mailbox {
     pub(crate) fn new(identity: Identity) -> Self {
-        Self { identity, state: Mutex::default(), changed: Notify::new() }
+        Self {
+            identity,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// Puts one event at the end. `false`: the mailbox was full and is now closed as overloaded.

@@ -127,7 +127,9 @@ impl Live {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Arc<Mailbox>>> {
-        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.mailboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,7 +138,9 @@ impl Live {
 pub fn build(limits: &Limits, live: &Arc<Live>) -> (SocketIoLayer<Rooms>, SocketIo<Rooms>) {
     let frame = limits.message_size + FRAME_OVERHEAD;
     // Attachments are reachable before authentication, and the protocol has none.
-    let parser = ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0);
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(0)
+        .max_incoming_binary_buf_size(0);
     let builder = SocketIo::builder()
         .ping_interval(limits.ping_interval)
         .ping_timeout(limits.ping_timeout)
@@ -147,8 +151,14 @@ pub fn build(limits: &Limits, live: &Arc<Live>) -> (SocketIoLayer<Rooms>, Socket
         .ws_max_frame_size(frame)
         .ws_read_buffer_size(512)
         .with_parser(parser);
-    let builder = if limits.polling { builder } else { builder.transports([TransportType::Websocket]) };
-    builder.with_adapter::<Rooms>(Arc::clone(live)).build_layer()
+    let builder = if limits.polling {
+        builder
+    } else {
+        builder.transports([TransportType::Websocket])
+    };
+    builder
+        .with_adapter::<Rooms>(Arc::clone(live))
+        .build_layer()
 }
 
 /// Opens the namespace; from here on clients are served.
@@ -166,8 +176,12 @@ pub async fn audit(io: SocketIo<Rooms>, bridge: Arc<Bridge>, stop: CancellationT
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let registered: Vec<(Sid, Arc<Mailbox>)> =
-            bridge.live.lock().iter().map(|(sid, mailbox)| (*sid, Arc::clone(mailbox))).collect();
+        let registered: Vec<(Sid, Arc<Mailbox>)> = bridge
+            .live
+            .lock()
+            .iter()
+            .map(|(sid, mailbox)| (*sid, Arc::clone(mailbox)))
+            .collect();
         for (sid, mailbox) in registered {
             // Twice unknown: a socket that is just connecting is registered before it is known.
             if io.get_socket(sid).is_none() && mailbox.suspect() {

@@ -19,13 +19,26 @@ impl Announce for Announcer {
         let mut hearers: Vec<_> = chats.iter().map(rooms::chat).collect();
         hearers.push(rooms::watchers(user));
         let to = self.io.to(hearers).except(rooms::user(user));
-        rooms::relay_volatile(to, (ServerEvent::Presence, Volatile::Presence), &notice(user, visible), &self.metrics);
+        rooms::relay_volatile(
+            to,
+            (ServerEvent::Presence, Volatile::Presence),
+            &notice(user, visible),
+            &self.metrics,
+        );
     }
 
     fn stop_typing(&self, chat: &ChatId, user: &UserId) {
         let to = self.io.to(rooms::chat(chat)).except(rooms::user(user));
-        let payload = TypingNotice { chat_id: chat.as_str(), user_id: user.as_str() };
-        rooms::relay_volatile(to, (ServerEvent::StopTyping, Volatile::Typing), &payload, &self.metrics);
+        let payload = TypingNotice {
+            chat_id: chat.as_str(),
+            user_id: user.as_str(),
+        };
+        rooms::relay_volatile(
+            to,
+            (ServerEvent::StopTyping, Volatile::Typing),
+            &payload,
+            &self.metrics,
+        );
     }
 }
 
@@ -35,5 +48,10 @@ pub(super) fn notice(user: &UserId, visible: Visible) -> PresenceNotice<'_> {
         Visible::Online => None,
         Visible::Offline { last_seen } => last_seen.map(|at| at.0),
     };
-    PresenceNotice { user_id: user.as_str(), online: Some(visible == Visible::Online), last_seen, error: None }
+    PresenceNotice {
+        user_id: user.as_str(),
+        online: Some(visible == Visible::Online),
+        last_seen,
+        error: None,
+    }
 }

@@ -13,7 +13,8 @@ use socketioxide::adapter::Emitter;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide_core::adapter::errors::SocketError;
 use socketioxide_core::adapter::{
-    BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, Room, SocketEmitter,
+    BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, Room,
+    SocketEmitter,
 };
 use socketioxide_core::packet::Packet;
 use std::convert::Infallible;
@@ -50,7 +51,9 @@ pub struct Rooms {
 impl Rooms {
     fn deliver(&self, packet: &Packet, opts: BroadcastOptions) {
         for sid in self.local.sockets(opts) {
-            let sent = self.local.broadcast(packet.clone(), BroadcastOptions::new(sid));
+            let sent = self
+                .local
+                .broadcast(packet.clone(), BroadcastOptions::new(sid));
             if let Err(errors) = sent
                 && errors.iter().any(is_full)
             {
@@ -71,7 +74,10 @@ impl CoreAdapter<Emitter> for Rooms {
     type InitRes = ();
 
     fn new(live: &Self::State, local: CoreLocalAdapter<Emitter>) -> Self {
-        Self { local, live: Arc::clone(live) }
+        Self {
+            local,
+            live: Arc::clone(live),
+        }
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) -> Self::InitRes {
@@ -92,7 +98,9 @@ impl CoreAdapter<Emitter> for Rooms {
         plain.except = std::mem::take(&mut opts.except);
         plain.sid = opts.sid;
         ready(if volatile {
-            self.local.broadcast(packet, plain).map_err(BroadcastError::from)
+            self.local
+                .broadcast(packet, plain)
+                .map_err(BroadcastError::from)
         } else {
             self.deliver(&packet, plain);
             Ok(())
@@ -128,10 +136,15 @@ pub(crate) fn relay_volatile(
     payload: &impl Serialize,
     metrics: &Metrics,
 ) {
-    if let Some(Err(BroadcastError::Socket(errors))) = to.volatile().emit(event, payload).now_or_never() {
+    if let Some(Err(BroadcastError::Socket(errors))) =
+        to.volatile().emit(event, payload).now_or_never()
+    {
         let missed = errors.iter().filter(|e| is_full(e)).count() as u64;
         if missed > 0 {
-            metrics.volatile_dropped.get_or_create(&kind.into()).inc_by(missed);
+            metrics
+                .volatile_dropped
+                .get_or_create(&kind.into())
+                .inc_by(missed);
         }
     }
 }

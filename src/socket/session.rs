@@ -57,10 +57,13 @@ impl Session {
             bucket: Bucket::default(),
         };
         session.begin().await;
-        let end = AssertUnwindSafe(session.serve()).catch_unwind().await.unwrap_or_else(|_| {
-            session.bridge.metrics.panics.inc();
-            End::Closed(ErrorCode::Internal)
-        });
+        let end = AssertUnwindSafe(session.serve())
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| {
+                session.bridge.metrics.panics.inc();
+                End::Closed(ErrorCode::Internal)
+            });
         session.finish(end).await;
     }
 
@@ -68,12 +71,22 @@ impl Session {
         let bridge = &self.bridge;
         bridge.metrics.connections_opened.inc();
         bridge.metrics.connections.inc();
-        if let Some(oldest) = bridge.connections.open(&self.user, self.id, Arc::clone(&self.mailbox)) {
+        if let Some(oldest) =
+            bridge
+                .connections
+                .open(&self.user, self.id, Arc::clone(&self.mailbox))
+        {
             oldest.close(End::Closed(ErrorCode::TooManyConnections));
         }
         self.socket.join(rooms::user(&self.user));
-        bridge.presence.connected(&self.user, self.id, bridge.clock.now()).await;
-        let ready = Ready { user_id: self.user.as_str(), expires_in_ms: self.expires_in_ms() };
+        bridge
+            .presence
+            .connected(&self.user, self.id, bridge.clock.now())
+            .await;
+        let ready = Ready {
+            user_id: self.user.as_str(),
+            expires_in_ms: self.expires_in_ms(),
+        };
         self.emit(ServerEvent::Ready, &ready);
     }
 
@@ -126,7 +139,11 @@ impl Session {
         self.socket.leave_all();
         let joined = std::mem::take(&mut self.joined);
         if bridge.connections.close(&self.user, self.id) {
-            bridge.chats.linger(&self.user, joined, now.instant + bridge.limits.presence_grace);
+            bridge.chats.linger(
+                &self.user,
+                joined,
+                now.instant + bridge.limits.presence_grace,
+            );
         } else {
             for chat in &joined {
                 bridge.chats.leave(&self.user, chat);
@@ -135,7 +152,11 @@ impl Session {
         bridge.presence.disconnected(&self.user, self.id, now).await;
         bridge.live.remove(self.socket.id);
         bridge.metrics.connections.dec();
-        bridge.metrics.connections_closed.get_or_create(&close_reason(end).into()).inc();
+        bridge
+            .metrics
+            .connections_closed
+            .get_or_create(&close_reason(end).into())
+            .inc();
         if let End::Closed(code) = end {
             Box::pin(self.say_goodbye(code)).await;
         }
@@ -149,8 +170,14 @@ impl Session {
         if code == ErrorCode::SlowConsumer {
             self.bridge.metrics.slow_consumers.inc();
         }
-        let retry_after = code.reconnect().then(|| rand::rng().random_range(0..spread_ms()));
-        let closing = Closing { code, reconnect: code.reconnect(), retry_after_ms: retry_after };
+        let retry_after = code
+            .reconnect()
+            .then(|| rand::rng().random_range(0..spread_ms()));
+        let closing = Closing {
+            code,
+            reconnect: code.reconnect(),
+            retry_after_ms: retry_after,
+        };
         let told = tokio::time::timeout(FAREWELL, async {
             while self.socket.connected() && !self.try_emit(ServerEvent::Closing, &closing) {
                 tokio::time::sleep(FAREWELL_RETRY).await;
@@ -193,7 +220,12 @@ impl Session {
         }
         let now = self.bridge.clock.unix().0;
         let leeway_ms = u64::try_from(limits.auth_leeway.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(self.expires_at.0.saturating_add(leeway_ms).saturating_sub(now))
+        Duration::from_millis(
+            self.expires_at
+                .0
+                .saturating_add(leeway_ms)
+                .saturating_sub(now),
+        )
     }
 }
 

@@ -52,12 +52,16 @@ impl Chats {
     pub fn join(&self, user: &UserId, chat: &ChatId, now: Instant, most_others: usize) -> Joined {
         let mut inner = self.lock();
         let here = inner.chats.entry(chat.clone()).or_default();
-        let seat = here.seats.entry(user.clone()).or_insert(Seat { connections: 0, until: None });
+        let seat = here.seats.entry(user.clone()).or_insert(Seat {
+            connections: 0,
+            until: None,
+        });
         let arrived = seat.connections == 0 && seat.until.is_none_or(|until| until <= now);
         seat.connections += 1;
         seat.until = None;
         here.connections += 1;
-        let present = |seat: &Seat| seat.connections > 0 || seat.until.is_some_and(|until| until > now);
+        let present =
+            |seat: &Seat| seat.connections > 0 || seat.until.is_some_and(|until| until > now);
         let others = here
             .seats
             .iter()
@@ -65,7 +69,11 @@ impl Chats {
             .map(|(other, _)| other.clone())
             .take(most_others)
             .collect();
-        Joined { arrived, others, connections: here.connections }
+        Joined {
+            arrived,
+            others,
+            connections: here.connections,
+        }
     }
 
     /// One connection less; nobody is told.
@@ -97,7 +105,9 @@ impl Chats {
             .into_iter()
             .filter_map(|chat| {
                 let connections = inner.chats.get(&chat).map_or(0, |here| here.connections);
-                inner.clear(user, &chat, |_| true).then_some((chat, connections))
+                inner
+                    .clear(user, &chat, |_| true)
+                    .then_some((chat, connections))
             })
             .collect()
     }
@@ -108,11 +118,19 @@ impl Chats {
         let Inner { chats, lingering } = &mut *inner;
         lingering.retain(|user, kept| {
             kept.retain(|chat| {
-                let Some(here) = chats.get_mut(chat) else { return false };
-                let over = here.seats.get(user).is_none_or(|seat| {
-                    seat.until.is_none_or(|until| until + SLACK <= now)
-                });
-                if over && here.seats.get(user).is_some_and(|seat| seat.connections == 0) {
+                let Some(here) = chats.get_mut(chat) else {
+                    return false;
+                };
+                let over = here
+                    .seats
+                    .get(user)
+                    .is_none_or(|seat| seat.until.is_none_or(|until| until + SLACK <= now));
+                if over
+                    && here
+                        .seats
+                        .get(user)
+                        .is_some_and(|seat| seat.connections == 0)
+                {
                     here.seats.remove(user);
                 }
                 !over
@@ -139,8 +157,12 @@ impl Chats {
 impl Inner {
     /// One connection leaves its seat; an empty seat is kept until `until` or cleared.
     fn rise(&mut self, user: &UserId, chat: &ChatId, until: Option<Instant>) {
-        let Some(here) = self.chats.get_mut(chat) else { return };
-        let Some(seat) = here.seats.get_mut(user) else { return };
+        let Some(here) = self.chats.get_mut(chat) else {
+            return;
+        };
+        let Some(seat) = here.seats.get_mut(user) else {
+            return;
+        };
         if seat.connections == 0 {
             return;
         }
@@ -156,7 +178,9 @@ impl Inner {
 
     /// Removes an empty seat whose time `over` accepts; tells whether it did.
     fn clear(&mut self, user: &UserId, chat: &ChatId, over: impl Fn(Instant) -> bool) -> bool {
-        let Some(here) = self.chats.get_mut(chat) else { return false };
+        let Some(here) = self.chats.get_mut(chat) else {
+            return false;
+        };
         let empty = here
             .seats
             .get(user)

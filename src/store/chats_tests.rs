@@ -12,7 +12,10 @@ fn chat(name: &str) -> ChatId {
     ChatId::parse(name).unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test needs some instant to start from"
+)]
 fn start() -> Instant {
     Instant::now()
 }
@@ -22,7 +25,14 @@ fn first_connection_arrives_second_does_not() {
     let (chats, now) = (Chats::default(), start());
     assert!(chats.join(&user("ann"), &chat("x"), now, 10).arrived);
     let second = chats.join(&user("ann"), &chat("x"), now, 10);
-    assert_eq!(second, Joined { arrived: false, others: vec![], connections: 2 });
+    assert_eq!(
+        second,
+        Joined {
+            arrived: false,
+            others: vec![],
+            connections: 2
+        }
+    );
 }
 
 #[test]
@@ -30,8 +40,14 @@ fn others_are_seen_while_they_linger() {
     let (chats, now) = (Chats::default(), start());
     chats.join(&user("ann"), &chat("x"), now, 10);
     chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
-    assert_eq!(chats.join(&user("ben"), &chat("x"), now, 10).others, [user("ann")]);
-    assert_eq!(chats.join(&user("cid"), &chat("x"), now + GRACE, 10).others, [user("ben")]);
+    assert_eq!(
+        chats.join(&user("ben"), &chat("x"), now, 10).others,
+        [user("ann")]
+    );
+    assert_eq!(
+        chats.join(&user("cid"), &chat("x"), now + GRACE, 10).others,
+        [user("ben")]
+    );
 }
 
 #[test]
@@ -39,7 +55,11 @@ fn return_within_the_grace_is_silent_and_leaves_nothing_to_tell() {
     let (chats, now) = (Chats::default(), start());
     chats.join(&user("ann"), &chat("x"), now, 10);
     chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
-    assert!(!chats.join(&user("ann"), &chat("x"), now + GRACE / 2, 10).arrived);
+    assert!(
+        !chats
+            .join(&user("ann"), &chat("x"), now + GRACE / 2, 10)
+            .arrived
+    );
     assert_eq!(chats.depart(&user("ann")), []);
     chats.leave(&user("ann"), &chat("x"));
     assert!(chats.is_empty());
@@ -50,7 +70,11 @@ fn return_after_the_grace_is_an_arrival() {
     let (chats, now) = (Chats::default(), start());
     chats.join(&user("ann"), &chat("x"), now, 10);
     chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
-    assert!(chats.join(&user("ann"), &chat("x"), now + GRACE, 10).arrived);
+    assert!(
+        chats
+            .join(&user("ann"), &chat("x"), now + GRACE, 10)
+            .arrived
+    );
 }
 
 #[test]
@@ -72,7 +96,10 @@ fn a_second_device_keeps_the_seat() {
     chats.join(&user("ann"), &chat("x"), now, 10);
     chats.join(&user("ann"), &chat("x"), now, 10);
     chats.leave(&user("ann"), &chat("x"));
-    assert_eq!(chats.join(&user("ben"), &chat("x"), now, 10).others, [user("ann")]);
+    assert_eq!(
+        chats.join(&user("ben"), &chat("x"), now, 10).others,
+        [user("ann")]
+    );
 }
 
 #[test]

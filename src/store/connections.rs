@@ -12,13 +12,18 @@ pub struct Connections<H> {
 
 impl<H: Clone> Connections<H> {
     pub fn new(limit_per_user: usize) -> Self {
-        Self { limit_per_user, users: Mutex::default() }
+        Self {
+            limit_per_user,
+            users: Mutex::default(),
+        }
     }
 
     /// Registers a connection. When the user has too many, the oldest is unregistered and returned.
     pub fn open(&self, user: &UserId, connection: ConnectionId, handle: H) -> Option<H> {
         let mut users = self.lock();
-        let open = users.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1));
+        let open = users
+            .entry(user.clone())
+            .or_insert_with(|| Vec::with_capacity(1));
         let evicted = (open.len() >= self.limit_per_user).then(|| open.remove(0).1);
         open.push((connection, handle));
         evicted
@@ -27,7 +32,9 @@ impl<H: Clone> Connections<H> {
     /// Unregisters a connection; a second time changes nothing. `true`: the user has none left.
     pub fn close(&self, user: &UserId, connection: ConnectionId) -> bool {
         let mut users = self.lock();
-        let Some(open) = users.get_mut(user) else { return true };
+        let Some(open) = users.get_mut(user) else {
+            return true;
+        };
         open.retain(|(id, _)| *id != connection);
         let last = open.is_empty();
         if last {
@@ -58,8 +65,14 @@ mod tests {
         let connections = Connections::new(2);
         assert_eq!(connections.open(&ann(), ConnectionId(1), "phone"), None);
         assert_eq!(connections.open(&ann(), ConnectionId(2), "tablet"), None);
-        assert_eq!(connections.open(&ann(), ConnectionId(3), "laptop"), Some("phone"));
-        assert!(!connections.close(&ann(), ConnectionId(1)), "the evicted one is not the last");
+        assert_eq!(
+            connections.open(&ann(), ConnectionId(3), "laptop"),
+            Some("phone")
+        );
+        assert!(
+            !connections.close(&ann(), ConnectionId(1)),
+            "the evicted one is not the last"
+        );
         assert!(!connections.close(&ann(), ConnectionId(2)));
         assert!(connections.close(&ann(), ConnectionId(3)));
         assert_eq!(connections.users(), 0);

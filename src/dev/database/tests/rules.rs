@@ -1,0 +1,372 @@
+use super::super::path::Path;
+use super::super::rules::Rules;
+use super::super::tree::Tree;
+use super::super::{CredentialKind, DEFAULT_RULES};
+use super::{NOW, Site, answer, refusal};
+use axum::http::Method;
+use serde_json::{Value, json};
+
+/// Rules with `expression` at `/at/$key/.write`.
+fn with_write(expression: &str) -> String {
+    json!({ "rules": { "at": { "$key": { ".write": expression } } } }).to_string()
+}
+
+fn tree(value: &Value) -> Tree {
+    let mut tree = Tree::default();
+    let change = tree.put(Path::root(), value, NOW).unwrap();
+    tree.apply(&[change]);
+    tree
+}
+
+fn may_write(rules: &str, auth: &Value, before: &Value, at: &str, body: &Value) -> bool {
+    let rules = Rules::parse(rules).unwrap();
+    let before = tree(before);
+    let change = before.put(Path::parse(at).unwrap(), body, NOW).unwrap();
+    let mut after = before.clone();
+    after.apply(std::slice::from_ref(&change));
+    rules.judge(auth, NOW).may_write(&[change], &before, &after)
+}
+
+fn may_read(rules: &str, auth: &Value, at: &str) -> bool {
+    let rules = Rules::parse(rules).unwrap();
+    let path = Path::parse(at).unwrap();
+    rules.judge(auth, NOW).may_read(&path, &Tree::default())
+}
+
+/// Whether `expression` holds when ann writes 5 to `/at/ann`, where 3 stood.
+fn holds(expression: &str) -> bool {
+    let auth = json!({ "uid": "ann", "token": { "admin": true, "email": "ann@x.org", "firebase": { "tenant": "t" } } });
+    let before =
+        json!({ "at": { "ann": 3 }, "members": { "ann": { "role": "owner" } }, "flag": true });
+    may_write(&with_write(expression), &auth, &before, "at/ann", &json!(5))
+}
+
+#[test]
+fn expressions_that_hold() {
+    for expression in [
+        "true",
+        "auth != null",
+        "auth !== null && auth.uid === $key",
+        "auth.uid == 'ann' || auth.uid == \"bob\"",
+        "!(auth == null)",
+        "auth.token.admin === true",
+        "auth.token.admin",
+        "auth['token']['email'] == 'ann@x.org'",
+        "auth.token.firebase.tenant == 't'",
+        "auth.token.nothing == null",
+        "auth.nothing.at.all == null",
+        "data.val() == 3 && newData.val() == 5",
+        "newData.val() > data.val() && data.val() >= 3 && data.val() <= 3 && 1 < 2",
+        "newData.val() - data.val() + 1 == 3",
+        "-data.val() == -3",
+        "7 % 4 * 2 / 3 == 2",
+        "1 + 2 * 3 == 7",
+        "'a' + 1 == 'a1'",
+        "now == 1700000000000",
+        "now - 1000 < now",
+        "root.child('members').child(auth.uid).exists()",
+        "root.child('members/' + auth.uid + '/role').val() == 'owner'",
+        "root.child('members').hasChild($key)",
+        "root.hasChildren(['flag', 'members/ann'])",
+        "root.hasChildren() && !data.hasChildren()",
+        "data.parent().parent().child('flag').val()",
+        "newData.parent().child($key).val() === 5",
+        "newData.isNumber() && !newData.isString() && !newData.isBoolean()",
+        "root.child('flag').isBoolean()",
+        "auth.uid.length == 3 && 'abc'.length > 2",
+        "$key.contains('n') && $key.beginsWith('a') && $key.endsWith('nn')",
+        "'ABC'.toLowerCase() == 'abc' && 'abc'.toUpperCase() == 'ABC'",
+        "auth.uid == $key ? newData.val() == 5 : false",
+        "false ? 1 == 1 : true",
+        "false || true && true",
+        "'a' < 'b'",
+        "1 != '1'",
+        "data.child('no').child('where').val() == null",
+        "'it\\'s' == \"it's\"",
+    ] {
+        assert!(holds(expression), "{expression}");
+    }
+}
+
+#[test]
+fn expressions_that_do_not_hold() {
+    for expression in [
+        "false",
+        "auth == null",
+        "data.val() == 5",
+        "true && false",
+        "!true",
+        "now < 0",
+        // A mistake allows nothing, and no `!` makes a permission of it.
+        "1",
+        "'true'",
+        "auth.uid",
+        "!auth.uid",
+        "!(auth.uid < 5)",
+        "1 < '2'",
+        "auth.token == auth.token",
+        "auth.uid.uid == null",
+        "1 / 0 > 0",
+        "root.parent().exists()",
+        "!root.parent().exists()",
+        "root.child('a.b').exists() == false",
+        "null + 1 == 1",
+        "null || true",
+    ] {
+        assert!(!holds(expression), "{expression}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_refused_with_its_place() {
+    for (expression, at) in [
+        ("", 1),
+        ("auth.uid ==", 12),
+        ("user != null", 1),
+        ("$other == 'a'", 1),
+        ("auth != null || query.limit < 5", 17),
+        ("data.matches(/a/)", 6),
+        ("newData.val().matches(/^[a-z]+$/)", 15),
+        ("newData.getPriority() != null", 9),
+        ("data", 1),
+        ("data == 5", 1),
+        ("5 == data.child('a')", 6),
+        ("!data", 2),
+        ("(data) && true", 1),
+        ("'a'.child('b').exists()", 5),
+        ("data.contains('a')", 6),
+        ("data.val().uid == 1", 12),
+        ("data.name == 1", 6),
+        ("data.child()", 6),
+        ("data.hasChildren([])", 20),
+        ("data.hasChildren('a')", 6),
+        ("data.exists(1)", 6),
+        ("'abc", 1),
+        ("1.2.3 == 1", 1),
+        ("a = 1", 1),
+        ("true = 1", 6),
+        ("true; true", 5),
+        ("true true", 6),
+        ("(true", 6),
+        ("[1]", 1),
+    ] {
+        let error = Rules::parse(&with_write(expression))
+            .unwrap_err()
+            .to_string();
+        let place = format!("/at/$key/.write, character {at}: ");
+        assert!(error.contains(&place), "{expression}: {error}");
+    }
+    let deep = format!("{}true{}", "(".repeat(100), ")".repeat(100));
+    assert!(Rules::parse(&with_write(&deep)).is_err());
+    let minus = format!("{}true", "!".repeat(100));
+    assert!(Rules::parse(&with_write(&minus)).is_err());
+    let long = format!("{}true", "true && ".repeat(2000));
+    assert!(Rules::parse(&with_write(&long)).is_err());
+}
+
+#[test]
+fn malformed_files_are_refused() {
+    for text in [
+        "",
+        "[]",
+        "{}",
+        r#"{ "rules": {}, "more": {} }"#,
+        r#"{ "rules": 1 }"#,
+        r#"{ "rules": { ".reed": true } }"#,
+        r#"{ "rules": { "a": true } }"#,
+        r#"{ "rules": { "a.b": {} } }"#,
+        r#"{ "rules": { ".read": 1 } }"#,
+        r#"{ "rules": { ".read": "newData.exists()" } }"#,
+        r#"{ "rules": { ".indexOn": 1 } }"#,
+        r#"{ "rules": { ".indexOn": ["a.b"] } }"#,
+        r#"{ "rules": { "$a": {}, "$b": {} } }"#,
+        r#"{ "rules": { "$a": { "$a": {} } } }"#,
+        r#"{ "rules": { "$": {} } }"#,
+        r#"{ "rules": { } /* no end }"#,
+    ] {
+        assert!(Rules::parse(text).is_err(), "{text}");
+    }
+    let error = Rules::parse("{\n  // a comment\n  \"rules\": { /* b */ x }\n}").unwrap_err();
+    assert!(error.to_string().contains("line 3, column 22"), "{error}");
+}
+
+#[test]
+fn comments_are_not_part_of_strings() {
+    let text = r#"{ /* " */ "rules": { // "
+        ".read": "'a//b' != '/* c */'" /**/ } }"#;
+    assert!(may_read(text, &Value::Null, "x"));
+    assert_eq!(Rules::parse(text).unwrap().text(), text);
+}
+
+#[test]
+fn grants_hold_for_everything_below() {
+    let rules = r#"{ "rules": { "a": { ".read": true, "b": { ".read": false } },
+        "$x": { "y": { ".read": "$x == 'k'" } } } }"#;
+    for (at, allowed) in [
+        ("a", true),
+        ("a/b", true),
+        ("a/b/c/d", true),
+        ("k/y", true),
+        ("k/y/z", true),
+    ] {
+        assert_eq!(may_read(rules, &Value::Null, at), allowed, "{at}");
+    }
+    for at in ["", "b", "k", "j/y", "a2/b"] {
+        assert!(!may_read(rules, &Value::Null, at), "{at}");
+    }
+}
+
+#[test]
+fn what_is_named_is_not_for_the_wildcard() {
+    let rules = r#"{ "rules": { "$any": { ".write": true }, "closed": {} } }"#;
+    assert!(may_write(
+        rules,
+        &Value::Null,
+        &Value::Null,
+        "open",
+        &json!(1)
+    ));
+    assert!(!may_write(
+        rules,
+        &Value::Null,
+        &Value::Null,
+        "closed",
+        &json!(1)
+    ));
+}
+
+#[test]
+fn validation_looks_at_all_that_is_new_and_nothing_that_goes() {
+    let rules = r#"{ "rules": { ".write": true, "users": { "$u": {
+        ".validate": "newData.hasChildren(['name'])",
+        "name": { ".validate": "newData.isString() && newData.val().length < 5" },
+        "$other": { ".validate": false } } } } }"#;
+    let write = |at: &str, body: Value| {
+        let before = json!({ "users": { "bob": { "name": "bob" } } });
+        may_write(rules, &Value::Null, &before, at, &body)
+    };
+    assert!(write("users/ann", json!({ "name": "ann" })));
+    assert!(write("/", json!({ "users": { "ann": { "name": "ann" } } })));
+    assert!(!write(
+        "/",
+        json!({ "users": { "ann": { "name": "anna-maria" } } })
+    ));
+    assert!(!write("users/ann", json!({ "name": "ann", "age": 3 })));
+    assert!(!write("users/ann", json!({ "age": 3 })));
+    assert!(!write("users/bob/age", json!(3)));
+    assert!(write("users/bob", Value::Null));
+    // The last child takes its parent along: nothing is left to validate.
+    assert!(write("users/bob/name", Value::Null));
+    assert!(write("elsewhere", json!(1)));
+}
+
+#[tokio::test]
+async fn the_shipped_rules_show_single_users_to_users_only() {
+    let site = Site::open().await;
+    assert!(site.standin.put("presence/bob", &json!({ "online": true })));
+    assert!(
+        site.standin
+            .put("presenceNodes/main/b1", &json!({ "heartbeat": 1 }))
+    );
+    let denied = (401, "Permission denied".to_owned());
+    for path in [
+        "/presence/bob.json",
+        "/presence/nobody.json",
+        "/presenceNodes.json",
+    ] {
+        assert_eq!(
+            answer(site.user("ann", Method::GET, path)).await.0,
+            200,
+            "{path}"
+        );
+        assert_eq!(
+            refusal(site.anybody(Method::GET, path)).await,
+            denied,
+            "{path}"
+        );
+    }
+    for path in ["/presence.json", "/.json", "/chats.json"] {
+        assert_eq!(
+            refusal(site.user("ann", Method::GET, path)).await,
+            denied,
+            "{path}"
+        );
+    }
+    for path in ["/presence/ann.json", "/presenceNodes/main.json", "/x.json"] {
+        let put = site.user("ann", Method::PUT, path).json(&1);
+        assert_eq!(refusal(put).await, denied, "{path}");
+        let delete = site.user("ann", Method::DELETE, path);
+        assert_eq!(refusal(delete).await, denied, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn one_denied_path_refuses_the_whole_patch() {
+    let rules = r#"{ "rules": { "$user": { ".write": "auth.uid == $user" } } }"#;
+    let site = Site::with_rules(rules).await;
+    let patch = |body: Value| refusal(site.user("ann", Method::PATCH, "/.json").json(&body));
+    let denied = (401, "Permission denied".to_owned());
+    assert_eq!(patch(json!({ "ann/a": 1, "bob/a": 1 })).await, denied);
+    assert_eq!(site.standin.value("/"), Value::Null);
+    assert_eq!(patch(json!({ "ann/a": 1, "ann/b": 1 })).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_administrator_can_act_as_somebody() {
+    let site = Site::open().await;
+    let get = |auth: &str| {
+        let query = [("auth_variable_override", auth)];
+        refusal(site.owner(Method::GET, "/presence/bob.json").query(&query))
+    };
+    assert_eq!(get(r#"{"uid":"bridge"}"#).await.0, 200);
+    assert_eq!(get("null").await, (401, "Permission denied".to_owned()));
+    assert_eq!(get("[1]").await.0, 400);
+    let query = [("auth_variable_override", "{}")];
+    let without = site
+        .anybody(Method::GET, "/presence/bob.json")
+        .query(&query);
+    assert_eq!(refusal(without).await.0, 401);
+    assert_eq!(
+        site.standin.history()[0].credential,
+        CredentialKind::Override
+    );
+}
+
+#[tokio::test]
+async fn rules_are_uploaded_by_administrators() {
+    let site = Site::open().await;
+    let path = "/.settings/rules.json";
+    let put = |text: &str| refusal(site.owner(Method::PUT, path).body(text.to_owned()));
+    let refused = put(r#"{ "rules": { ".read": "hm" } }"#).await;
+    assert_eq!(refused.0, 400);
+    assert_eq!(
+        refused.1,
+        "Error parsing rules: /.read, character 1: unknown variable hm"
+    );
+    let get = site.owner(Method::GET, path).send().await.unwrap();
+    assert_eq!(get.text().await.unwrap(), DEFAULT_RULES);
+    assert_eq!(refusal(site.user("ann", Method::GET, path)).await.0, 401);
+    assert_eq!(
+        refusal(site.anybody(Method::PUT, path).body("{}")).await.0,
+        401
+    );
+    let open = "{ \"rules\": { \".read\": true } } // all";
+    assert_eq!(put(open).await.0, 200);
+    assert_eq!(answer(site.anybody(Method::GET, "/.json")).await.0, 200);
+    let get = site.owner(Method::GET, path).send().await.unwrap();
+    assert_eq!(get.text().await.unwrap(), open);
+}
+
+#[tokio::test]
+async fn a_mismatched_etag_shows_nothing_to_those_who_may_not_read() {
+    let rules = r#"{ "rules": { "drop": { ".write": true } } }"#;
+    let site = Site::with_rules(rules).await;
+    assert!(site.standin.put("drop", &json!("secret")));
+    let put = site
+        .user("ann", Method::PUT, "/drop.json")
+        .header("if-match", "x")
+        .json(&1);
+    let (status, body) = answer(put).await;
+    assert_eq!(status, 401);
+    assert_eq!(body, json!({ "error": "Permission denied" }));
+}
