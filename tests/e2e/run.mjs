@@ -59,8 +59,13 @@ const files = names.map((name) => (name.startsWith('/') ? name : `${HERE}${name}
 const auth = process.env.FIREBASE_AUTH_EMULATOR_HOST ? null : await startAuthEmulator();
 const dev = process.env.FIREBASE_DATABASE_EMULATOR_HOST ? null : await startDatabase();
 const count = await runFiles(files);
-if (dev) await dev.close();
-if (auth) await stop(auth);
+try {
+  await dev?.close();
+  if (auth) await stop(auth);
+} catch (disorder) {
+  process.stdout.write(`${disorder.message}\n`);
+  count.failed += 1;
+}
 
 const good = count.failed === 0 && count.skipped === 0 && count.passed > 0;
 process.stdout.write(
