@@ -1,16 +1,16 @@
 //! The composition root: from settings to listeners and tasks. The only file that knows everyone.
 
 pub mod dev;
+mod firebase;
 
 use crate::clock::Clock;
-use crate::config::{Config, CorsOrigins, IdentityMode, OnDrain, TenantPolicy, Transport};
+use crate::config::{Config, CorsOrigins, OnDrain, Transport};
 use crate::domain::quota::Quota;
-use crate::firebase::id_token::{self, Rules, Verifier};
-use crate::firebase::keys::{Keys, KeysState};
 use crate::http::health::{Condition, Health};
 use crate::services::access::OpenAccess;
 use crate::services::messages::Messages;
-use crate::services::ports::{Announce, Verify};
+use crate::services::mirror::Drained;
+use crate::services::ports::Announce;
 use crate::services::presence::{Outside, Presence};
 use crate::services::typing::Typing;
 use crate::socket::door::{Door, Origins};
@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -47,6 +48,9 @@ pub struct Running {
     /// Ends the background tasks.
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Tells the mirror to flush what is left and end.
+    flush: CancellationToken,
+    mirroring: JoinHandle<Drained>,
     drain_timeout: Duration,
     on_drain: OnDrain,
 }
@@ -72,7 +76,7 @@ pub async fn start(config: Config, clock: Clock, page: Option<Router>) -> anyhow
         io: io.clone(),
         metrics: Arc::clone(&metrics),
     });
-    let mut health = Health::default().with({
+    let health = Health::default().with({
         let live = Arc::clone(&live);
         move || {
             if live.is_draining() {
@@ -82,15 +86,16 @@ pub async fn start(config: Config, clock: Clock, page: Option<Router>) -> anyhow
             }
         }
     });
-
-    let verify = identity(config, &clock, &metrics, &background, &mut health)?;
+    let (verify, health) = firebase::identity(config, &clock, &metrics, &background, health)?;
+    let (adopt, adopted) = mpsc::channel(1);
+    let (mirror, mirror_task, health) = firebase::mirror(config, &clock, &metrics, adopt, health)?;
+    let flush = CancellationToken::new();
+    let mirroring = tokio::spawn(mirror_task.run(flush.clone()));
     let typing = Arc::new(Typing::new(
         config.typing_ttl,
         clock.clone(),
         Arc::clone(&metrics),
     ));
-    let (adopt, adopted) = mpsc::channel(1);
-    let mirror = mirror(adopt);
     let chats = Arc::new(Chats::default());
     let (presence, presence_handle) = Presence::new(
         config.presence_grace,
@@ -105,7 +110,7 @@ pub async fn start(config: Config, clock: Clock, page: Option<Router>) -> anyhow
             max_room: config.presence_max_room,
         },
     );
-    background.run(presence.run());
+    background.run(presence.run(stop.clone()));
     background.run({
         let (typing, announce, stop) = (Arc::clone(&typing), Arc::clone(&announce), stop.clone());
         async move { typing.run(&*announce, stop).await }
@@ -142,6 +147,8 @@ pub async fn start(config: Config, clock: Clock, page: Option<Router>) -> anyhow
         close: close.clone(),
         stop: stop.clone(),
         tasks,
+        flush,
+        mirroring,
         drain_timeout: config.drain_timeout,
         on_drain: config.presence_on_drain,
     };
@@ -187,15 +194,14 @@ impl Running {
             close,
             stop,
             tasks,
-            drain_timeout,
-            on_drain,
+            flush,
+            mirroring,
             ..
         } = self;
         bridge.live.drain();
         close.cancel();
         bridge.sessions.close();
-        let budget = drain_timeout.saturating_sub(MARGIN);
-        if tokio::time::timeout(budget.mul_f64(SESSIONS_SHARE), bridge.sessions.wait())
+        if tokio::time::timeout(sessions_budget(self.drain_timeout), bridge.sessions.wait())
             .await
             .is_err()
         {
@@ -204,14 +210,34 @@ impl Running {
                 "sessions did not end in time"
             );
         }
-        if on_drain == OnDrain::Offline {
-            bridge.presence.end_graces().await;
+        match self.on_drain {
+            OnDrain::Offline => bridge.presence.end_graces().await,
+            OnDrain::Handover => bridge.presence.settled().await,
+        }
+        flush.cancel();
+        match mirroring.await {
+            Ok(Drained { unwritten: 0 }) => tracing::info!("drained"),
+            Ok(Drained { unwritten }) => {
+                tracing::error!(unwritten, "drained, but the database is behind")
+            }
+            Err(error) => tracing::error!(%error, "the mirror broke"),
         }
         stop.cancel();
-        drop(bridge);
         tasks.close();
         tasks.wait().await;
     }
+}
+
+/// Of the drain timeout, what sessions may take to say goodbye.
+fn sessions_budget(drain_timeout: Duration) -> Duration {
+    drain_timeout.saturating_sub(MARGIN).mul_f64(SESSIONS_SHARE)
+}
+
+/// Of the drain timeout, what the last flush may take.
+fn flush_budget(drain_timeout: Duration) -> Duration {
+    drain_timeout
+        .saturating_sub(MARGIN)
+        .mul_f64(1.0 - SESSIONS_SHARE)
 }
 
 /// Tasks that live as long as the bridge.
@@ -232,62 +258,6 @@ impl Background {
         self.tasks
             .spawn(async move { stop.run_until_cancelled(task).await });
     }
-}
-
-fn identity(
-    config: &Config,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-    background: &Background,
-    health: &mut Health,
-) -> anyhow::Result<Arc<dyn Verify>> {
-    let rules = Rules {
-        project_id: config.project_id.clone(),
-        leeway: config.auth_leeway,
-        tenant: match &config.auth_tenant {
-            TenantPolicy::None => id_token::TenantPolicy::None,
-            TenantPolicy::Any => id_token::TenantPolicy::Any,
-            TenantPolicy::Require(tenant) => id_token::TenantPolicy::Require(tenant.clone()),
-        },
-    };
-    let keys_url = match &config.identity {
-        IdentityMode::Google { keys_url } => keys_url.clone(),
-        IdentityMode::Emulator => {
-            tracing::warn!("unsigned emulator tokens are accepted; never do this in production");
-            metrics.insecure_mode.set(1);
-            return Ok(Arc::new(Verifier::emulator(
-                rules,
-                clock.clone(),
-                Arc::clone(metrics),
-            )));
-        }
-    };
-    let keys = Keys::new(keys_url, clock.clone(), Arc::clone(metrics)).context("AUTH_KEYS_URL")?;
-    background.run_until_stop({
-        let keys = keys.clone();
-        async move { keys.keep_fresh().await }
-    });
-    *health = std::mem::take(health).with({
-        let keys = keys.clone();
-        move || match (keys.ready(), keys.state()) {
-            (false, _) => Condition::NotReady("google_keys_not_obtained"),
-            (true, KeysState::Fresh) => Condition::Well,
-            (true, _) => Condition::Degraded("google_keys_stale"),
-        }
-    });
-    Ok(Arc::new(Verifier::production(
-        rules,
-        keys,
-        clock.clone(),
-        Arc::clone(metrics),
-    )))
-}
-
-fn mirror(
-    adopt: mpsc::Sender<crate::services::presence::Adopted>,
-) -> crate::services::mirror::MirrorHandle {
-    drop(adopt);
-    crate::services::mirror::MirrorHandle
 }
 
 fn limits(config: &Config) -> Limits {

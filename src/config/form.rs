@@ -261,6 +261,22 @@ pub(super) fn emulator_host(example: &str) -> Form<String> {
     )
 }
 
+/// A host, with a port if it has an unusual one.
+pub(super) fn host(example: &str) -> Form<String> {
+    Form::new(
+        "a host, with a port if it needs one, without a scheme and without a path",
+        example,
+        |text| {
+            let url = Url::parse(&format!("http://{text}/")).ok()?;
+            let plain = url.path() == "/"
+                && url.query().is_none()
+                && url.username().is_empty()
+                && !text.contains('/');
+            plain.then(|| text.to_owned())
+        },
+    )
+}
+
 pub(super) fn database_path(example: &str) -> Form<String> {
     Form::new(
         "an absolute database path of 1 to 30 segments, none of them with . $ # [ ] or a control character",

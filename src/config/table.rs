@@ -194,6 +194,11 @@ settings! {
         AUTH_TENANT => auth_tenant: TenantPolicy = "none", form::tenant_policy();
     }
 
+    area "google cloud" {
+        /// The metadata server that is asked for access tokens where there is no key file.
+        GCE_METADATA_HOST => gce_metadata_host: String = "metadata.google.internal", form::host("metadata.google.internal");
+    }
+
     area "transport" {
         /// How Socket.IO clients may connect. Polling behind a load balancer needs sticky sessions.
         TRANSPORTS => transports: Vec<Transport> = "websocket,polling", form::transports();

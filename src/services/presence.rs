@@ -1,8 +1,9 @@
 //! The one owner of the truth about who is online: a task that turns connections opened and closed
 //! into transitions, and hands each transition to the mirror and to the people who may see it.
 
+pub use super::mirror::Adopted;
 use super::mirror::MirrorHandle;
-use super::ports::{Announce, Visible};
+use super::ports::{Announce, Record, Visible};
 use crate::clock::Clock;
 use crate::domain::ids::{ChatId, ConnectionId, UserId};
 use crate::domain::presence::{Connected, PresenceBook, Transition, TransitionKind};
@@ -12,6 +13,7 @@ use crate::telemetry::metrics::{self, Metrics, UserStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Orders that may wait. When full, the sessions that give them wait.
 const QUEUE: usize = 4_096;
@@ -38,9 +40,6 @@ enum Order {
     /// Everybody who lingers goes offline now.
     EndGraces { done: oneshot::Sender<()> },
 }
-
-/// Users found online in the database at start, with when they were last seen.
-pub type Adopted = Vec<(UserId, UnixMillis)>;
 
 #[derive(Clone)]
 pub struct PresenceHandle {
@@ -78,6 +77,11 @@ impl PresenceHandle {
         let (done, ended) = oneshot::channel();
         self.order(Order::EndGraces { done }).await;
         ended.await.unwrap_or_default();
+    }
+
+    /// The mirror has heard of everything ordered before.
+    pub async fn settled(&self) {
+        self.look(Vec::new()).await;
     }
 
     /// Waits for room in the queue. Only a process that is ending drops the owner, and with it the order.
@@ -131,8 +135,8 @@ impl Presence {
         )
     }
 
-    /// Runs until the last handle is gone.
-    pub async fn run(mut self) {
+    /// Runs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut adopting = true;
         loop {
             let grace_over = async {
@@ -142,6 +146,7 @@ impl Presence {
                 }
             };
             tokio::select! {
+                () = stop.cancelled() => return,
                 order = self.orders.recv() => match order {
                     Some(order) => self.obey(order).await,
                     None => return,
@@ -225,18 +230,30 @@ impl Presence {
             ..
         } = &self.outside;
         let user = &transition.user;
-        let (visible, kind) = match transition.kind {
-            TransitionKind::Online { .. } => {
+        let (visible, kind, record) = match transition.kind {
+            TransitionKind::Online { since } => {
                 self.departures.invalidate(user).await;
-                (Visible::Online, metrics::TransitionKind::Online)
+                (
+                    Visible::Online,
+                    metrics::TransitionKind::Online,
+                    Record {
+                        online: true,
+                        last_seen: since,
+                    },
+                )
             }
             TransitionKind::Offline { last_seen } => {
                 self.departures.insert(user.clone(), last_seen).await;
+                let visible = Visible::Offline {
+                    last_seen: Some(last_seen),
+                };
                 (
-                    Visible::Offline {
-                        last_seen: Some(last_seen),
-                    },
+                    visible,
                     metrics::TransitionKind::Offline,
+                    Record {
+                        online: false,
+                        last_seen,
+                    },
                 )
             }
         };
@@ -255,7 +272,9 @@ impl Presence {
             .presence_transitions
             .get_or_create(&kind.into())
             .inc();
-        mirror.want(transition).await;
+        if mirror.want(transition.user, record).await.is_err() {
+            tracing::warn!("a change of presence came after the last flush");
+        }
     }
 
     fn count(&self) {

@@ -26,17 +26,14 @@ impl Backoff {
         self.until.is_some() || self.batch_failures > 0
     }
 
-    pub(super) fn written(&mut self) {
-        *self = Self::default();
+    pub(super) fn written(&mut self, now: Instant) {
+        self.refusals = 0;
+        self.answered(now);
     }
 
     pub(super) fn reached(&mut self, now: Instant) {
-        if self.firm && self.until.is_some_and(|until| until > now) {
-            return;
-        }
         self.failures = self.batch_failures;
-        self.until = None;
-        self.firm = false;
+        self.release(now);
     }
 
     pub(super) fn failed(&mut self, outcome: Outcome, now: Instant, limits: &Limits, jitter: f64) {
@@ -59,11 +56,24 @@ impl Backoff {
             self.postpone(Outcome::BadData, now, limits, jitter);
             self.batch_failures = self.failures;
         } else {
-            self.failures = 0;
-            self.batch_failures = 0;
-            self.until = None;
-            self.firm = false;
+            self.answered(now);
         }
+    }
+
+    /// A batch got an answer that proves the database well.
+    fn answered(&mut self, now: Instant) {
+        self.failures = 0;
+        self.batch_failures = 0;
+        self.release(now);
+    }
+
+    /// Ends the wait, unless it is a pause that still lasts.
+    fn release(&mut self, now: Instant) {
+        if self.firm && self.until.is_some_and(|until| until > now) {
+            return;
+        }
+        self.until = None;
+        self.firm = false;
     }
 
     fn postpone(&mut self, outcome: Outcome, now: Instant, limits: &Limits, jitter: f64) {

@@ -170,7 +170,7 @@ impl Mirror {
         };
         match outcome {
             Outcome::Written => {
-                self.backoff.written();
+                self.backoff.written(now);
                 let count = items.len();
                 for item in items {
                     self.land(&item);

@@ -210,6 +210,18 @@ fn a_heartbeat_that_arrives_ends_a_backoff_but_not_a_pause() {
 }
 
 #[test]
+fn a_batch_written_during_a_pause_does_not_end_it() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.send();
+    b.want("bob", online(1));
+    let retry_after = Some(Duration::from_secs(30));
+    b.mirror.missed(Outcome::Busy { retry_after }, b.now, 1.0);
+    b.settle(Outcome::Written);
+    assert_eq!(b.wait_of_the_next(), retry_after);
+}
+
+#[test]
 fn a_refusal_is_retried_once_a_minute() {
     let mut b = Bench::new(400);
     b.want("ann", online(1));

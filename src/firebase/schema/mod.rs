@@ -246,11 +246,11 @@ fn millis(value: &Value) -> Option<UnixMillis> {
         #[expect(clippy::cast_precision_loss, reason = "only compared with a far bound")]
         return ((whole as f64) < MAX_MILLIS).then_some(UnixMillis(whole));
     }
-    let time = value.as_f64()?;
+    let time = value.as_f64().filter(|t| (0.0..MAX_MILLIS).contains(t))?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "checked to be from 0 to the year 10000"
     )]
-    (time >= 0.0 && time < MAX_MILLIS).then(|| UnixMillis(time as u64))
+    Some(UnixMillis(time as u64))
 }
