@@ -1,9 +1,9 @@
 //! Settings, telemetry, server, exit code; nothing else.
 
-use presence_bridge::clock::Clock;
+use presence_bridge::app::{self, Surroundings};
 use presence_bridge::config::{self, Command, Config};
+use presence_bridge::server;
 use presence_bridge::telemetry::logs;
-use presence_bridge::{app, server};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -26,18 +26,22 @@ fn main() -> ExitCode {
 
 fn serve(command: Command, config: Config) -> anyhow::Result<()> {
     // The log ends with this guard, so a failure is told before it goes.
-    let _logs = logs::init(config.log_format, &config.rust_log)?;
-    run(command, config).inspect_err(|error| tracing::error!("{error:#}"))
+    let logs = logs::init(config.log_format, &config.rust_log)?;
+    let around = Surroundings {
+        dropped_lines: Some(logs.dropped()),
+        ..Surroundings::default()
+    };
+    run(command, &config, around).inspect_err(|error| tracing::error!("{error:#}"))
 }
 
-fn run(command: Command, config: Config) -> anyhow::Result<()> {
+fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
         .block_on(async {
             let running = match command {
-                Command::Dev => app::dev::start(config, Clock::system()).await?,
-                Command::Run | Command::Check => app::start(config, Clock::system(), None).await?,
+                Command::Dev => app::dev::start(config, around).await?,
+                Command::Run | Command::Check => app::start(config, around).await?,
             };
             server::asked_to_stop().await?;
             tracing::info!("draining");

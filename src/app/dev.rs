@@ -3,8 +3,7 @@
 //! The bridge talks to them over real HTTP, exactly as it talks to the emulators; where a real
 //! emulator is named in the environment, that is used instead.
 
-use super::Running;
-use crate::clock::Clock;
+use super::{Running, Surroundings};
 use crate::config::{Config, DatabaseTarget};
 use crate::dev::accounts::{self, AccountsStandIn};
 use crate::dev::database::{self, DEFAULT_RULES, DatabaseStandIn};
@@ -17,7 +16,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Starts the stand-ins that are needed and then the bridge, and says where everything is.
-pub async fn start(mut config: Config, clock: Clock) -> anyhow::Result<Running> {
+pub async fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
+    let mut config = config.clone();
+    let clock = around.clock.clone();
     // The stand-ins end with the process: the bridge's last flush needs the database until then.
     let forever = CancellationToken::new();
     let accounts = match config.firebase_auth_emulator_host.clone() {
@@ -44,7 +45,7 @@ pub async fn start(mut config: Config, clock: Clock) -> anyhow::Result<Running> 
         .parse()
         .context("FIREBASE_AUTH_EMULATOR_HOST")?;
     let page = page::page_router(&PageConfig { auth_url });
-    let running = super::start(config, clock, Some(page)).await?;
+    let running = super::start(&config, Surroundings { page, ..around }).await?;
     let welcome = Welcome {
         bridge: running.public,
         accounts,

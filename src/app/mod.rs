@@ -18,6 +18,7 @@ use crate::socket::presence::Announcer;
 use crate::socket::{self, Bridge, Limits, Live};
 use crate::store::chats::Chats;
 use crate::store::connections::Connections;
+use crate::telemetry::logs::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 use crate::{http, server};
 use anyhow::Context;
@@ -55,9 +56,22 @@ pub struct Running {
     on_drain: OnDrain,
 }
 
-/// Starts everything; returns when clients are accepted. `page` is served beside Socket.IO.
-pub async fn start(config: Config, clock: Clock, page: Option<Router>) -> anyhow::Result<Running> {
-    let config = &config;
+/// What the process brings along besides its settings.
+#[derive(Default)]
+pub struct Surroundings {
+    pub clock: Clock,
+    /// Served beside Socket.IO.
+    pub page: Router,
+    pub dropped_lines: Option<DroppedLines>,
+}
+
+/// Starts everything; returns when clients are accepted.
+pub async fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
+    let Surroundings {
+        clock,
+        page,
+        dropped_lines,
+    } = around;
     let metrics = Arc::new(Metrics::new());
     let (close, stop, tasks) = (
         CancellationToken::new(),
@@ -156,7 +170,7 @@ pub async fn start(config: Config, clock: Clock, page: Option<Router>) -> anyhow
         origins: Arc::new(origins(&config.cors_origins)),
         live,
     };
-    let routes = http::public(Arc::clone(&health)).merge(page.unwrap_or_default());
+    let routes = http::public(Arc::clone(&health)).merge(page);
     let routes = routes
         .layer(engine)
         .layer(door)
@@ -171,7 +185,7 @@ pub async fn start(config: Config, clock: Clock, page: Option<Router>) -> anyhow
     ));
     background.run(server::serve(
         admin,
-        http::admin(health, Arc::clone(&metrics)),
+        http::admin(health, Arc::clone(&metrics), dropped_lines),
         ADMIN_PLACES,
         metrics,
         stop,

@@ -2,9 +2,9 @@
 
 pub mod health;
 
+use crate::telemetry::logs::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 use axum::Router;
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -23,15 +23,17 @@ pub fn public(health: Arc<Health>) -> Router {
 }
 
 /// What operators may ask besides; on a listener of its own.
-pub fn admin(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
-    public(health).merge(
-        Router::new()
-            .route("/metrics", get(scrape))
-            .with_state(metrics),
-    )
+pub fn admin(health: Arc<Health>, metrics: Arc<Metrics>, dropped: Option<DroppedLines>) -> Router {
+    let page = get(move || async move { scrape(&metrics, dropped.as_ref()) });
+    public(health).route("/metrics", page)
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+fn scrape(metrics: &Metrics, dropped: Option<&DroppedLines>) -> impl IntoResponse + use<> {
+    if let Some(dropped) = dropped {
+        metrics
+            .log_dropped
+            .set(i64::try_from(dropped.count()).unwrap_or(i64::MAX));
+    }
     match metrics.encode() {
         Ok(page) => (StatusCode::OK, [(header::CONTENT_TYPE, METRICS_TYPE)], page),
         Err(_) => (

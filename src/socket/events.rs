@@ -210,10 +210,6 @@ pub enum AppState {
 #[derive(Deserialize)]
 pub struct SetAppState {
     /// Checked today, acted upon when `PRESENCE_BACKGROUND_GRACE` arrives.
-    #[expect(
-        dead_code,
-        reason = "only its form matters until background grace arrives"
-    )]
     pub state: AppState,
 }
 

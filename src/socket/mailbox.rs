@@ -36,7 +36,7 @@ pub(crate) enum End {
     Closed(ErrorCode),
 }
 
-pub(crate) struct Mailbox {
+pub struct Mailbox {
     /// Who the token of the handshake proved the client to be.
     pub(crate) identity: Identity,
     state: Mutex<State>,

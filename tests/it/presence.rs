@@ -4,7 +4,7 @@ use crate::world::World;
 use serde_json::json;
 
 /// Long enough that a reconnect is within it on any machine.
-const LONG: (&str, &str) = ("PRESENCE_GRACE", "60s");
+const LONG: (&str, &str) = ("PRESENCE_GRACE", "30s");
 const SHORT: (&str, &str) = ("PRESENCE_GRACE", "300ms");
 
 #[tokio::test]

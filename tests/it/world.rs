@@ -2,7 +2,7 @@
 
 use crate::mint;
 use crate::phone::{Phone, soon};
-use presence_bridge::app::{self, Running};
+use presence_bridge::app::{self, Running, Surroundings};
 use presence_bridge::clock::Clock;
 use presence_bridge::config::{Config, Environment};
 use presence_bridge::dev::accounts::AccountsStandIn;
@@ -165,7 +165,15 @@ pub fn production(settings: &[(&str, &str)]) -> Config {
 }
 
 pub async fn start(config: &Config, clock: Clock) -> Running {
-    app::start(config.clone(), clock, None).await.unwrap()
+    app::start(
+        config,
+        Surroundings {
+            clock,
+            ..Surroundings::default()
+        },
+    )
+    .await
+    .unwrap()
 }
 
 /// Status and body of a plain request.
