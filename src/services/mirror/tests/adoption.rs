@@ -108,6 +108,21 @@ async fn whoever_leaves_while_the_database_is_read_is_not_adopted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_came_left_and_was_written_during_a_slow_look_is_not_adopted() {
+    let fake = left_behind(Some(NODE), Duration::from_mins(5));
+    fake.state().look_takes = Duration::from_secs(15);
+    let mut b = Bench::start(fake);
+    sleep(SECOND).await;
+    b.want("ann", online(7)).await;
+    b.want("ann", offline(8)).await;
+    b.sees("ann", offline(8)).await;
+    assert!(!b.standing.borrow().tried, "still looking");
+    sleep(Duration::from_secs(20)).await;
+    assert!(b.standing.borrow().adopted);
+    assert!(b.adopted.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_adoption_waits_for_a_database_that_is_down_and_readiness_does_not() {
     let fake = left_behind(Some(NODE), Duration::from_mins(5));
     fake.state().down = Some(WriteError::NotSent);
