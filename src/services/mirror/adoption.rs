@@ -7,7 +7,7 @@
 use crate::domain::ids::UserId;
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{NodeBeat, ReadError, Record, Records, StoredRecord};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// A heartbeat is fresh for this many of its intervals.
@@ -34,6 +34,8 @@ pub struct AdoptedUser {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Adoption {
     pub users: Vec<AdoptedUser>,
+    /// Everybody who is online in the database; `None` where that was not read.
+    pub online: Option<HashSet<UserId>>,
     /// Other processes that live. Their users may become ours when they end: look again.
     pub others: BTreeSet<Process>,
     /// Processes whose heartbeat records may go, now that their users have a new home.
@@ -61,6 +63,7 @@ pub async fn adopt(
         });
     }
     let online = records.online().await?;
+    let everybody = online.iter().map(|stored| stored.user.clone()).collect();
     let last_beats = LastBeats::of(&dead);
     let is_ours = |stored: &StoredRecord| match &stored.node {
         Some(node) => alive.iter().all(|beat| beat.node != *node),
@@ -79,6 +82,7 @@ pub async fn adopt(
     });
     Ok(Adoption {
         users: users.collect(),
+        online: Some(everybody),
         dead: dead
             .iter()
             .filter(|beat| alive.iter().all(|other| other.node != beat.node))

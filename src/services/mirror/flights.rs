@@ -201,6 +201,10 @@ impl MirrorTask {
     }
 
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
+        if let Some(online) = &adoption.online {
+            let missing = self.core.compare(online, &self.touched, now);
+            self.publisher.corrected(missing);
+        }
         let mut adopted = Vec::new();
         for found in adoption.users {
             let taken = if self.touched.contains(&found.user) {
