@@ -2,6 +2,7 @@
 
 mod adoption;
 mod fake;
+mod simulation;
 
 use super::*;
 use fake::{BEGIN, BOOT, Fake, Fate, NODE, Op};
