@@ -55,16 +55,21 @@ pub async fn adopt(
         .into_iter()
         .filter(|beat| process(beat) != *me)
         .partition(|beat| is_fresh(beat, database_time));
-    let others: BTreeSet<Process> = alive.iter().map(process).collect();
-    if !waited_for.is_empty() && waited_for.is_subset(&others) {
-        return Ok(Adoption {
-            others,
-            ..Adoption::default()
-        });
+    let last_beats = LastBeats::of(&dead);
+    // While a process of a node lives, the last heartbeats of its dead ones are still of use.
+    let buried = dead
+        .iter()
+        .filter(|beat| alive.iter().all(|other| other.node != beat.node));
+    let adoption = Adoption {
+        others: alive.iter().map(process).collect(),
+        dead: buried.map(process).collect(),
+        ..Adoption::default()
+    };
+    if !waited_for.is_empty() && waited_for.is_subset(&adoption.others) {
+        return Ok(adoption);
     }
     let online = records.online().await?;
     let everybody = online.iter().map(|stored| stored.user.clone()).collect();
-    let last_beats = LastBeats::of(&dead);
     let is_ours = |stored: &StoredRecord| match &stored.node {
         Some(node) => alive.iter().all(|beat| beat.node != *node),
         // A layout without nodes: anybody alive may be serving this user.
@@ -83,12 +88,7 @@ pub async fn adopt(
     Ok(Adoption {
         users: users.collect(),
         online: Some(everybody),
-        dead: dead
-            .iter()
-            .filter(|beat| alive.iter().all(|other| other.node != beat.node))
-            .map(process)
-            .collect(),
-        others,
+        ..adoption
     })
 }
 

@@ -242,11 +242,9 @@ impl MirrorTask {
         let records = Arc::clone(&self.records);
         self.burial = Some(Box::pin(async move {
             for process in dead.into_iter().take(MAX_BURIALS) {
-                if records.forget(&process.node, &process.boot).await.is_err() {
-                    // The next process finds it.
-                    return;
-                }
+                records.forget(&process.node, &process.boot).await?;
             }
+            Ok(())
         }));
     }
 

@@ -21,9 +21,14 @@ fn a_late_landing_is_found_and_put_right() {
     let recheck = b.mirror.next_rechecks(second, 400).remove(0);
     assert!(b.mirror.observe(&recheck, Found::Record(online(1)), second));
     b.now = second;
-    assert_eq!(b.send(), [(user("ann"), offline(2))]);
+    b.want("ann", offline(2));
+    assert_eq!(
+        b.send(),
+        [(user("ann"), offline(2))],
+        "wanted again is not there again"
+    );
     b.settle(Outcome::Written);
-    assert_eq!(b.balance(), [2, 1, 1, 0, 0]);
+    assert_eq!(b.balance(), [3, 2, 1, 0, 0]);
 }
 
 #[test]
