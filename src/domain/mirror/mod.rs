@@ -17,6 +17,7 @@
 
 mod backoff;
 mod bisect;
+mod compare;
 mod entry;
 mod recheck;
 mod values;

@@ -7,7 +7,7 @@
 use crate::domain::ids::UserId;
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{NodeBeat, ReadError, Record, Records, StoredRecord};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// A heartbeat is fresh for this many of its intervals.
@@ -34,6 +34,8 @@ pub struct AdoptedUser {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Adoption {
     pub users: Vec<AdoptedUser>,
+    /// Everybody who is online in the database; `None` where that was not read.
+    pub online: Option<HashSet<UserId>>,
     /// Other processes that live. Their users may become ours when they end: look again.
     pub others: BTreeSet<Process>,
     /// Processes whose heartbeat records may go, now that their users have a new home.
@@ -53,15 +55,21 @@ pub async fn adopt(
         .into_iter()
         .filter(|beat| process(beat) != *me)
         .partition(|beat| is_fresh(beat, database_time));
-    let others: BTreeSet<Process> = alive.iter().map(process).collect();
-    if !waited_for.is_empty() && waited_for.is_subset(&others) {
-        return Ok(Adoption {
-            others,
-            ..Adoption::default()
-        });
+    let last_beats = LastBeats::of(&dead);
+    // While a process of a node lives, the last heartbeats of its dead ones are still of use.
+    let buried = dead
+        .iter()
+        .filter(|beat| alive.iter().all(|other| other.node != beat.node));
+    let adoption = Adoption {
+        others: alive.iter().map(process).collect(),
+        dead: buried.map(process).collect(),
+        ..Adoption::default()
+    };
+    if !waited_for.is_empty() && waited_for.is_subset(&adoption.others) {
+        return Ok(adoption);
     }
     let online = records.online().await?;
-    let last_beats = LastBeats::of(&dead);
+    let everybody = online.iter().map(|stored| stored.user.clone()).collect();
     let is_ours = |stored: &StoredRecord| match &stored.node {
         Some(node) => alive.iter().all(|beat| beat.node != *node),
         // A layout without nodes: anybody alive may be serving this user.
@@ -79,12 +87,8 @@ pub async fn adopt(
     });
     Ok(Adoption {
         users: users.collect(),
-        dead: dead
-            .iter()
-            .filter(|beat| alive.iter().all(|other| other.node != beat.node))
-            .map(process)
-            .collect(),
-        others,
+        online: Some(everybody),
+        ..adoption
     })
 }
 

@@ -201,6 +201,10 @@ impl MirrorTask {
     }
 
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
+        if let Some(online) = &adoption.online {
+            let missing = self.core.compare(online, &self.touched, now);
+            self.publisher.corrected(missing);
+        }
         let mut adopted = Vec::new();
         for found in adoption.users {
             let taken = if self.touched.contains(&found.user) {
@@ -238,11 +242,9 @@ impl MirrorTask {
         let records = Arc::clone(&self.records);
         self.burial = Some(Box::pin(async move {
             for process in dead.into_iter().take(MAX_BURIALS) {
-                if records.forget(&process.node, &process.boot).await.is_err() {
-                    // The next process finds it.
-                    return;
-                }
+                records.forget(&process.node, &process.boot).await?;
             }
+            Ok(())
         }));
     }
 

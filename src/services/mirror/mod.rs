@@ -105,7 +105,7 @@ pub struct MirrorTask {
     beat: Slot<Result<UnixMillis, WriteError>>,
     look: Slot<Result<Adoption, ReadError>>,
     reread: Slot<Vec<(Recheck, Found)>>,
-    burial: Slot<()>,
+    burial: Slot<Result<(), WriteError>>,
     /// Batches wait until then for the first look.
     patient_until: Instant,
     next_beat: Option<Instant>,
@@ -128,7 +128,7 @@ enum Event {
     Beaten(Result<UnixMillis, WriteError>),
     Looked(Result<Adoption, ReadError>),
     Reread(Vec<(Recheck, Found)>),
-    Buried,
+    Buried(Result<(), WriteError>),
     Delivered,
     Woken,
 }
@@ -204,7 +204,7 @@ impl MirrorTask {
             result = landed(&mut self.beat) => Event::Beaten(result),
             result = landed(&mut self.look) => Event::Looked(result),
             found = landed(&mut self.reread) => Event::Reread(found),
-            () = landed(&mut self.burial) => Event::Buried,
+            result = landed(&mut self.burial) => Event::Buried(result),
             count = self.queue.recv_many(&mut self.inbox, BURST), if !self.queue_ended => {
                 Event::Wanted(count)
             }
@@ -233,7 +233,11 @@ impl MirrorTask {
             Event::Beaten(result) => self.beaten(result, now),
             Event::Looked(result) => self.looked(result, now),
             Event::Reread(found) => self.reread(&found, now),
-            Event::Buried | Event::Delivered | Event::Woken => {}
+            Event::Buried(Err(_)) => {
+                // They are found again, and their users with them.
+                self.next_look.get_or_insert(now + LOOK_AGAIN);
+            }
+            Event::Buried(Ok(())) | Event::Delivered | Event::Woken => {}
         }
     }
 

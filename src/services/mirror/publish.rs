@@ -41,6 +41,12 @@ impl Publisher {
             .inc_by(u64::try_from(records).unwrap_or(u64::MAX));
     }
 
+    pub(super) fn corrected(&self, users: usize) {
+        self.metrics
+            .sweep_corrections
+            .inc_by(u64::try_from(users).unwrap_or(u64::MAX));
+    }
+
     pub(super) fn adopted(&self, users: usize) {
         self.metrics
             .presence_adopted

@@ -64,6 +64,24 @@ async fn users_of_a_living_process_are_adopted_when_it_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whom_the_ending_process_wrote_offline_although_we_hold_them_is_put_right() {
+    let b = Bench::start(left_behind(Some(NODE), SECOND));
+    sleep(SECOND).await;
+    b.want("ann", online(7)).await;
+    b.want("bob", online(7)).await;
+    b.sees("bob", online(7)).await;
+    {
+        let mut state = b.fake.state();
+        let late = (offline(8), Some(NODE.to_owned()));
+        state.users.insert(user("ann"), late);
+        state.beats.remove(&(NODE.to_owned(), "old".to_owned()));
+    }
+    b.sees("ann", online(7)).await;
+    assert_eq!(b.metrics.sweep_corrections.get(), 1);
+    assert_eq!(b.balance(), [2, 2, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn users_of_another_dead_node_are_signed_anew() {
     let mut b = Bench::start(left_behind(Some("other"), Duration::from_mins(5)));
     let adopted = b.adopted.recv().await.unwrap();
@@ -104,6 +122,21 @@ async fn whoever_leaves_while_the_database_is_read_is_not_adopted() {
     b.want("ann", online(7)).await;
     b.want("ann", offline(8)).await;
     b.sees("ann", offline(8)).await;
+    assert!(b.adopted.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_came_left_and_was_written_during_a_slow_look_is_not_adopted() {
+    let fake = left_behind(Some(NODE), Duration::from_mins(5));
+    fake.state().look_takes = Duration::from_secs(15);
+    let mut b = Bench::start(fake);
+    sleep(SECOND).await;
+    b.want("ann", online(7)).await;
+    b.want("ann", offline(8)).await;
+    b.sees("ann", offline(8)).await;
+    assert!(!b.standing.borrow().tried, "still looking");
+    sleep(Duration::from_secs(20)).await;
+    assert!(b.standing.borrow().adopted);
     assert!(b.adopted.try_recv().is_err());
 }
 

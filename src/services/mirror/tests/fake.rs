@@ -47,6 +47,13 @@ pub(super) struct State {
     pub(super) fates: VecDeque<Fate>,
     /// While set, every request fails so.
     pub(super) down: Option<WriteError>,
+    /// While set, no request is answered before its deadline, and none has an effect.
+    pub(super) silent: bool,
+    /// Requests under way, and the most there were at the same time since it was last reset.
+    under_way: usize,
+    pub(super) most_under_way: usize,
+    /// How long the answer to "who is online?" takes, after it was read.
+    pub(super) look_takes: Duration,
     /// Users whose record is refused as bad data.
     pub(super) poison: Vec<UserId>,
 }
@@ -86,16 +93,24 @@ impl Fake {
     }
 
     async fn enter(&self, op: Op) -> Result<(), WriteError> {
-        let down = {
+        let (down, silent) = {
             let mut state = self.state();
             state.journal.push((self.start.elapsed(), op));
-            state.down.clone()
+            state.under_way += 1;
+            state.most_under_way = state.most_under_way.max(state.under_way);
+            (state.down.clone(), state.silent)
         };
-        if let Some(error) = down {
-            return Err(error);
+        if silent {
+            sleep(DEADLINE).await;
+        } else if down.is_none() {
+            sleep(ROUND_TRIP).await;
         }
-        sleep(ROUND_TRIP).await;
-        Ok(())
+        self.state().under_way -= 1;
+        match down {
+            Some(error) => Err(error),
+            None if silent => Err(WriteError::Ambiguous),
+            None => Ok(()),
+        }
     }
 
     fn land(&self, records: &[(UserId, Record)]) {
@@ -158,8 +173,12 @@ impl Records for Fake {
     fn online(&self) -> BoxFuture<'_, Result<Vec<StoredRecord>, ReadError>> {
         Box::pin(async move {
             self.enter(Op::Online).await.map_err(unread)?;
-            let state = self.state();
-            let online = state.users.iter().filter(|(_, (record, _))| record.online);
+            let (users, look_takes) = {
+                let state = self.state();
+                (state.users.clone(), state.look_takes)
+            };
+            sleep(look_takes).await;
+            let online = users.iter().filter(|(_, (record, _))| record.online);
             let stored = online.map(|(user, (record, node))| StoredRecord {
                 user: user.clone(),
                 record: *record,

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod fake;
+mod simulation;
 
 use super::*;
 use fake::{BEGIN, BOOT, Fake, Fate, NODE, Op};
@@ -282,7 +283,9 @@ async fn a_drain_gets_through_when_the_database_returns_meanwhile() {
     b.want("ann", offline(1)).await;
     sleep(Duration::from_mins(2)).await;
     b.fake.state().down = None;
+    let (fake, begun) = (b.fake.clone(), b.fake.time());
     assert_eq!(b.end().await, Drained { unwritten: 0 });
+    assert!(fake.time().0 - begun.0 < 500, "whatever the back-off was");
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,6 +309,23 @@ async fn an_outage_of_silence_is_survived_and_late_landings_too() {
     let [accepted, written, coalesced, pending, parked] = b.balance();
     assert_eq!((accepted, pending, parked), (600, 0, 0));
     assert_eq!(written + coalesced, accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_database_is_asked_one_request_at_a_time() {
+    let b = Bench::settled().await;
+    b.fake.state().silent = true;
+    b.want("ann", online(1)).await;
+    sleep(Duration::from_secs(20)).await;
+    b.fake.state().most_under_way = 0;
+    for n in 0..600 {
+        b.want("ann", if n % 2 == 0 { offline(n) } else { online(n) })
+            .await;
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(b.fake.state().most_under_way, 1);
+    b.fake.state().silent = false;
+    b.sees("ann", online(599)).await;
 }
 
 #[tokio::test(start_paused = true)]

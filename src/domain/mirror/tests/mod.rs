@@ -1,3 +1,8 @@
+//! Examples; the properties are next door.
+
+mod bisect;
+mod recheck;
+
 use super::*;
 use crate::domain::time::UnixMillis;
 use std::time::Duration;
@@ -232,110 +237,6 @@ fn a_refusal_is_retried_once_a_minute() {
     }
 }
 
-/// Sends until nothing is due, refusing every batch with one of `poison`; returns the requests.
-fn send_all(b: &mut Bench, poison: &[UserId]) -> usize {
-    let mut requests = 0;
-    while b.mirror.next_deadline().is_some() {
-        let records = b.send();
-        let bad = records.iter().any(|(u, _)| poison.contains(u));
-        b.settle(if bad {
-            Outcome::BadData
-        } else {
-            Outcome::Written
-        });
-        requests += 1;
-    }
-    requests
-}
-
-#[test]
-fn one_poisonous_record_is_parked_alone_within_log_n_requests() {
-    for position in [0, 1, 7, 199, 200, 398, 399] {
-        let mut b = Bench::new(400);
-        let names: Vec<UserId> = (0..400).map(|n| user(&format!("u{n}"))).collect();
-        for name in &names {
-            b.mirror.want(name, online(1), b.now);
-        }
-        let requests = send_all(&mut b, &names[position..=position]);
-        // The batch, the search in 9 halvings, and one for those acquitted unheard.
-        assert!(requests <= 11, "{requests} requests for {position}");
-        assert_eq!(b.balance(), [400, 399, 0, 0, 1]);
-        assert_eq!(b.mirror.unwritten(), 1);
-    }
-}
-
-#[test]
-fn several_poisonous_records_are_parked_and_the_others_land() {
-    let mut b = Bench::new(50);
-    let names: Vec<UserId> = (0..200).map(|n| user(&format!("u{n}"))).collect();
-    for name in &names {
-        b.mirror.want(name, online(1), b.now);
-    }
-    let poison = [3, 4, 77, 198].map(|n: usize| names[n].clone());
-    send_all(&mut b, &poison);
-    assert_eq!(b.balance(), [200, 196, 0, 0, 4]);
-}
-
-#[test]
-fn a_newer_state_gets_a_parked_user_another_chance() {
-    let mut b = Bench::new(400);
-    b.want("ann", online(1));
-    b.send();
-    b.settle(Outcome::BadData);
-    assert_eq!(b.balance(), [1, 0, 0, 0, 1]);
-    assert_eq!(b.mirror.next_deadline(), None);
-    b.want("ann", offline(2));
-    assert_eq!(b.send(), [(user("ann"), offline(2))]);
-    b.settle(Outcome::Written);
-    assert_eq!(b.balance(), [2, 1, 1, 0, 0]);
-}
-
-#[test]
-fn a_record_that_changed_during_the_search_is_tried_before_it_is_parked() {
-    let mut b = Bench::new(400);
-    b.want("ann", online(1));
-    b.want("bob", online(1));
-    b.send();
-    b.settle(Outcome::BadData);
-    b.want("bob", offline(2));
-    assert_eq!(b.send(), [(user("ann"), online(1))]);
-    b.settle(Outcome::Written);
-    assert_eq!(b.send(), [(user("bob"), offline(2))]);
-    b.settle(Outcome::Written);
-    assert_eq!(b.balance(), [3, 2, 1, 0, 0]);
-}
-
-#[test]
-fn a_search_interrupted_by_an_outage_goes_on() {
-    let mut b = Bench::new(400);
-    for name in ["ann", "bob", "cid", "dee"] {
-        b.want(name, online(1));
-    }
-    b.send();
-    b.settle(Outcome::BadData);
-    assert_eq!(b.send().len(), 2);
-    b.settle(Outcome::Ambiguous);
-    assert_eq!(b.send().len(), 2);
-    b.settle(Outcome::Written);
-    assert_eq!(b.send(), [(user("cid"), online(1))]);
-}
-
-#[test]
-fn a_database_that_refuses_everything_is_not_stormed() {
-    let mut b = Bench::new(400);
-    for n in 0..400 {
-        b.want(&format!("u{n}"), online(1));
-    }
-    let start = b.now;
-    let mut requests = 0;
-    while b.now < start + Duration::from_mins(2) {
-        b.send();
-        b.settle(Outcome::BadData);
-        requests += 1;
-    }
-    assert!(requests < 35, "{requests}");
-}
-
 #[test]
 fn an_adopted_user_costs_no_write_unless_somebody_else_signed_the_record() {
     let mut b = Bench::new(400);
@@ -363,58 +264,20 @@ fn whoever_came_before_the_adoption_is_not_written_again() {
 }
 
 #[test]
-fn a_late_landing_is_found_and_put_right() {
+fn whoever_is_held_online_and_missing_in_the_database_is_written_again() {
     let mut b = Bench::new(400);
-    b.want("ann", online(1));
-    b.send();
-    b.want("ann", offline(2));
-    b.settle(Outcome::Ambiguous);
-    let ambiguity = b.now;
-    b.send();
-    b.settle(Outcome::Written);
-    let first = b.mirror.recheck_deadline().unwrap();
-    assert_eq!(first, ambiguity + Duration::from_secs(5));
-    let recheck = b.mirror.next_rechecks(first, 400).remove(0);
-    assert!(!b.mirror.observe(&recheck, Found::Record(offline(2)), first));
-    let second = b.mirror.recheck_deadline().unwrap();
-    assert_eq!(second, ambiguity + Duration::from_secs(30));
-    let recheck = b.mirror.next_rechecks(second, 400).remove(0);
-    assert!(b.mirror.observe(&recheck, Found::Record(online(1)), second));
-    b.now = second;
-    assert_eq!(b.send(), [(user("ann"), offline(2))]);
-    b.settle(Outcome::Written);
-    assert_eq!(b.balance(), [2, 1, 1, 0, 0]);
-}
-
-#[test]
-fn a_recheck_leaves_alone_what_somebody_else_wrote() {
-    let mut b = Bench::new(400);
-    b.want("ann", offline(2));
-    b.send();
-    b.settle(Outcome::Ambiguous);
-    b.send();
-    b.settle(Outcome::Written);
-    for _ in 0..2 {
-        b.now = b.mirror.recheck_deadline().unwrap();
-        let recheck = b.mirror.next_rechecks(b.now, 400).remove(0);
-        assert!(!b.mirror.observe(&recheck, Found::Record(online(7)), b.now));
+    for name in ["ann", "bob", "cid"] {
+        b.mirror.adopt(&user(name), online(1));
     }
-    assert_eq!(b.mirror.recheck_deadline(), None);
-    assert!(b.mirror.is_empty());
-}
-
-#[test]
-fn a_read_from_before_a_write_is_not_believed() {
-    let mut b = Bench::new(400);
-    b.want("ann", online(1));
-    b.send();
-    b.settle(Outcome::Ambiguous);
-    b.send();
+    b.want("dee", online(1));
+    let found = [user("ann")].into();
+    let touched = [user("bob")].into();
+    assert_eq!(b.mirror.compare(&found, &touched, b.now), 1);
+    let records = b.send();
+    assert_eq!(
+        records,
+        [(user("dee"), online(1)), (user("cid"), online(1))]
+    );
     b.settle(Outcome::Written);
-    b.now = b.mirror.recheck_deadline().unwrap();
-    let recheck = b.mirror.next_rechecks(b.now, 400).remove(0);
-    b.written("ann", offline(2));
-    assert!(!b.mirror.observe(&recheck, Found::Record(online(1)), b.now));
-    assert_eq!(b.wait_of_the_next(), None);
-    assert!(b.mirror.recheck_deadline().is_some(), "it is read again");
+    assert_eq!(b.balance(), [1, 1, 0, 0, 0]);
 }
