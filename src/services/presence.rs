@@ -204,12 +204,10 @@ impl Presence {
     }
 
     fn adopt(&mut self, found: Adopted) {
-        self.outside
-            .metrics
-            .presence_adopted
-            .inc_by(found.len() as u64);
+        let now = self.outside.clock.unix();
         for (user, last_seen) in found {
-            self.book.adopted(&user, last_seen, self.adoption_ends);
+            // A record may claim to be of the future; what follows from it must not.
+            self.book.adopted(&user, last_seen.min(now), self.adoption_ends);
         }
     }
 
