@@ -1,3 +1,52 @@
 //! Settings, telemetry, server, exit code; nothing else.
 
-fn main() {}
+use presence_bridge::clock::Clock;
+use presence_bridge::config::{self, Command, Config};
+use presence_bridge::telemetry::logs;
+use presence_bridge::{app, server};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let (command, config) = match config::load() {
+        Ok(loaded) => loaded,
+        Err(stop) => {
+            // With standard error closed there is nobody to tell; the exit code still says it.
+            stop.print().unwrap_or_default();
+            return ExitCode::from(stop.exit_code());
+        }
+    };
+    if command == Command::Check {
+        return ExitCode::SUCCESS;
+    }
+    match serve(command, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_told) => ExitCode::FAILURE,
+    }
+}
+
+fn serve(command: Command, config: Config) -> anyhow::Result<()> {
+    // The log ends with this guard, so a failure is told before it goes.
+    let _logs = logs::init(config.log_format, &config.rust_log)?;
+    run(command, config).inspect_err(|error| tracing::error!("{error:#}"))
+}
+
+fn run(command: Command, config: Config) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let running = match command {
+                Command::Dev => app::dev::start(config, Clock::system()).await?,
+                Command::Run | Command::Check => app::start(config, Clock::system(), None).await?,
+            };
+            server::asked_to_stop().await?;
+            tracing::info!("draining");
+            let patience = running.drain_timeout();
+            tokio::select! {
+                drained = tokio::time::timeout(patience, running.drain()) => {
+                    drained.map_err(|_| anyhow::anyhow!("the drain took longer than DRAIN_TIMEOUT"))
+                }
+                again = server::asked_to_stop() => again.map_err(Into::into),
+            }
+        })
+}

@@ -1,1 +1,287 @@
-//! To come.
+//! The listener, its socket options and HTTP limits, the signals.
+//!
+//! An accept loop of our own, since `axum::serve` sets no header timeout, no Nagle off, no cap and a
+//! backlog of 1,024, at which a storm of reconnects costs a second (`perf.md` 2).
+
+use crate::socket::line::{Line, OnLine};
+use crate::telemetry::metrics::Metrics;
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Connections that may wait for `accept`; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 16_384;
+/// How long sent data may stay unacknowledged, or a window closed, before the kernel gives up the
+/// connection. Without it a reader that vanished in a busy room keeps its socket for minutes.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+/// What the kernel may hold for one slow reader (it doubles the number); autotuning goes to megabytes.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_BYTES: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
+/// File descriptors kept for Firebase, the admin listener and logs.
+const RESERVED_FILES: u64 = 64;
+/// Pause after a failed accept, when file descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Refusals that may be spoken at the same time; beyond it a refused connection is just closed.
+const MAX_REFUSALS: usize = 256;
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 11\r\nConnection: close\r\n\r\noverloaded\n";
+
+/// Binds with every option that accepted sockets inherit (Linux copies them at accept).
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// How many connections may be open: `limit`, or where that is 0, what file descriptors allow.
+/// The soft limit of the process is raised to its hard limit first.
+pub fn connection_limit(limit: usize) -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut files = getrlimit(Resource::Nofile);
+    if files.current != files.maximum {
+        let raised = rustix::process::Rlimit {
+            current: files.maximum,
+            ..files
+        };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            files = raised;
+        }
+    }
+    let allowed = files.current.map_or(Semaphore::MAX_PERMITS, |files| {
+        let usable = (files - files / 10).saturating_sub(RESERVED_FILES).max(1);
+        usize::try_from(usable).unwrap_or(Semaphore::MAX_PERMITS)
+    });
+    let wanted = if limit == 0 { allowed } else { limit };
+    if wanted > allowed {
+        tracing::warn!(
+            wanted,
+            allowed,
+            "LIMIT_CONNECTIONS is above what file descriptors allow; raise `ulimit -n`"
+        );
+    }
+    wanted.min(allowed).min(Semaphore::MAX_PERMITS)
+}
+
+/// Accepts and serves until `stop`; then accepts no more, and lets requests under way end.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limit: usize,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(limit));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            let seat = Seat::new(place, Arc::clone(&metrics));
+            tasks.spawn(talk(stream, router.clone(), seat, stop.clone()));
+        } else {
+            metrics.tcp_refused.inc();
+            if let Ok(turn) = Arc::clone(&refusals).try_acquire_owned() {
+                tasks.spawn(refuse(stream, turn));
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// A place among the open connections, held as long as the socket.
+struct Seat {
+    _place: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Seat {
+    fn new(place: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.tcp_connections.inc();
+        Self {
+            _place: place,
+            metrics,
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.metrics.tcp_connections.dec();
+    }
+}
+
+/// Serves one connection's requests. An upgrade takes the socket, with its seat, out of here.
+async fn talk(stream: TcpStream, router: Router, seat: Seat, stop: CancellationToken) {
+    let line = Arc::new(Line::default());
+    let io = TokioIo::new(OnLine::new(stream, Arc::clone(&line), seat));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&line));
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(io, service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "connection ended early");
+    }
+}
+
+/// Says 503 and hears the request out, so that the answer is not lost to a reset.
+async fn refuse(mut stream: TcpStream, _turn: OwnedSemaphorePermit) {
+    let spoken = tokio::time::timeout(REFUSAL_TIMEOUT, async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        let mut ignored = [0; 1024];
+        while stream.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    });
+    if let Ok(Err(error)) = spoken.await {
+        tracing::trace!(%error, "refused connection went away");
+    }
+}
+
+/// Resolves at the first SIGTERM or SIGINT (Fly sends the latter). Both ask for an orderly end.
+pub async fn asked_to_stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// The options of a bound or accepted socket, for tests.
+pub fn options(socket: &impl std::os::fd::AsFd) -> io::Result<(bool, Option<Duration>, usize)> {
+    let socket = SockRef::from(socket);
+    Ok((
+        socket.tcp_nodelay()?,
+        socket.tcp_user_timeout()?,
+        socket.send_buffer_size()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[tokio::test]
+    async fn accepted_sockets_inherit_every_option() {
+        let listener = bind(loopback()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, _client) = tokio::join!(listener.accept(), client);
+        let (nodelay, user_timeout, send_buffer) = options(&accepted.unwrap().0).unwrap();
+        assert!(nodelay);
+        assert_eq!(user_timeout, Some(USER_TIMEOUT));
+        assert_eq!(send_buffer, SEND_BUFFER_BYTES * 2, "Linux doubles it");
+    }
+
+    #[tokio::test]
+    async fn beyond_the_cap_the_answer_is_503_and_a_freed_place_is_used_again() {
+        let listener = bind(loopback()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new());
+        let router = Router::new().route("/", axum::routing::get(|| async { "welcome" }));
+        let serving = tokio::spawn(serve(
+            listener,
+            router,
+            1,
+            Arc::clone(&metrics),
+            stop.clone(),
+        ));
+        let ask = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let read_some = async |stream: &mut TcpStream| {
+            let mut heard = vec![0; 512];
+            let length = stream.read(&mut heard).await.unwrap();
+            String::from_utf8(heard[..length].to_vec()).unwrap()
+        };
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(ask).await.unwrap();
+        assert!(read_some(&mut first).await.starts_with("HTTP/1.1 200"));
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_all(ask).await.unwrap();
+        assert!(read_some(&mut second).await.starts_with("HTTP/1.1 503"));
+        assert_eq!(metrics.tcp_refused.get(), 1);
+        drop(first);
+        loop {
+            let mut third = TcpStream::connect(address).await.unwrap();
+            third.write_all(ask).await.unwrap();
+            if read_some(&mut third).await.starts_with("HTTP/1.1 200") {
+                break;
+            }
+        }
+        stop.cancel();
+        serving.await.unwrap();
+        assert_eq!(metrics.tcp_connections.get(), 0);
+    }
+
+    #[test]
+    fn a_limit_is_never_above_what_files_allow() {
+        assert_eq!(connection_limit(10), 10);
+        assert!(connection_limit(usize::MAX) <= connection_limit(0));
+    }
+}

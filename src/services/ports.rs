@@ -52,13 +52,7 @@ pub trait Access: Send + Sync + 'static {
 
 // === The presence records in the database ===
 
-/// What `/presence/{key}` should say of one user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    pub online: bool,
-    /// When the user came, or when the last connection closed.
-    pub last_seen: UnixMillis,
-}
+pub use crate::domain::mirror::Record;
 
 /// A record found in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,4 +119,24 @@ pub trait Records: Send + Sync + 'static {
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeBeat>, ReadError>>;
     /// Removes a heartbeat record: one's own at the end, or a dead one.
     fn forget<'a>(&'a self, node: &'a str, boot: &'a str) -> BoxFuture<'a, Result<(), WriteError>>;
+}
+
+// === Telling the others ===
+
+/// What others may see of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visible {
+    Online,
+    /// `None`: this process has not seen the user go.
+    Offline {
+        last_seen: Option<UnixMillis>,
+    },
+}
+
+/// Tells people what changed. It never waits: a slow reader misses it.
+pub trait Announce: Send + Sync + 'static {
+    /// To everybody joined to one of `chats` and to the user's watchers, once each; not to the user.
+    fn presence(&self, user: &UserId, visible: Visible, chats: &[ChatId]);
+    /// To the other users joined to the chat.
+    fn stop_typing(&self, chat: &ChatId, user: &UserId);
 }

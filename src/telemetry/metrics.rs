@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 
 /// Prefix of every metric name.
-const PREFIX: &str = "bridge";
+pub const PREFIX: &str = "bridge";
 
 /// A closed set of label values; the variants name themselves in `snake_case`.
 macro_rules! labels {
@@ -40,7 +40,12 @@ macro_rules! labels {
         impl From<$value> for $set {
             fn from($label: $value) -> Self { Self { $label } }
         }
-    )+};
+    )+
+
+        /// Type, label and values of each set.
+        pub const LABELS: &[(&str, &str, &[&str])] =
+            &[$((stringify!($set), stringify!($label), &[$($text),+])),+];
+    };
 }
 
 labels! {
@@ -96,7 +101,7 @@ macro_rules! metrics {
         impl Metrics {
             pub fn new() -> Self {
                 let mut registry = Registry::with_prefix(PREFIX);
-                $(let $name: $type = $new; registry.register(stringify!($name), concat!($($help),+).trim(), $name.clone());)+
+                $(let $name: $type = $new; registry.register(stringify!($name), concat!($($help),+).trim().trim_end_matches('.'), $name.clone());)+
                 Self { $($name,)+ registry }
             }
 

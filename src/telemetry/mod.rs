@@ -1,4 +1,5 @@
 //! What operators see.
 
+mod line;
 pub mod logs;
 pub mod metrics;

@@ -1,0 +1,152 @@
+//! Google's side of the composition: who verifies tokens, and how the database is reached.
+
+use super::Background;
+use crate::clock::Clock;
+use crate::config::{self, Config, Credentials, DatabaseTarget, IdentityMode};
+use crate::domain::mirror::Limits;
+use crate::firebase::access_token::{AccessTokens, KeyFile};
+use crate::firebase::bearer::{Owner, TokenSource};
+use crate::firebase::database::{Database, DatabaseOptions, Target};
+use crate::firebase::id_token::{Rules, TenantPolicy, Verifier};
+use crate::firebase::keys::{Keys, KeysState};
+use crate::firebase::schema::{DatabasePath, Layout};
+use crate::http::health::{Condition, Health};
+use crate::services::mirror::{self, MirrorHandle, MirrorOptions, MirrorTask, Process};
+use crate::services::ports::Verify;
+use crate::services::presence::Adopted;
+use crate::telemetry::metrics::Metrics;
+use anyhow::Context;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// First and longest pause after a failed write.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Pause after a refusal that only a person can cure.
+const DENIED_PAUSE: Duration = Duration::from_secs(60);
+/// When the users of an ambiguous write are read again.
+const RECHECK_AFTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
+
+/// Who verifies ID tokens. In production the keys are fetched and kept fresh from here on.
+pub(super) fn identity(
+    config: &Config,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    background: &Background,
+    health: Health,
+) -> anyhow::Result<(Arc<dyn Verify>, Health)> {
+    let rules = Rules {
+        project_id: config.project_id.clone(),
+        leeway: config.auth_leeway,
+        tenant: match &config.auth_tenant {
+            config::TenantPolicy::None => TenantPolicy::None,
+            config::TenantPolicy::Any => TenantPolicy::Any,
+            config::TenantPolicy::Require(tenant) => TenantPolicy::Require(tenant.clone()),
+        },
+    };
+    let keys_url = match &config.identity {
+        IdentityMode::Google { keys_url } => keys_url.clone(),
+        IdentityMode::Emulator => {
+            tracing::warn!("unsigned emulator tokens are accepted; never do this in production");
+            metrics.insecure_mode.set(1);
+            let verifier = Verifier::emulator(rules, clock.clone(), Arc::clone(metrics));
+            return Ok((Arc::new(verifier), health));
+        }
+    };
+    let keys = Keys::new(keys_url, clock.clone(), Arc::clone(metrics)).context("AUTH_KEYS_URL")?;
+    background.run_until_stop({
+        let keys = keys.clone();
+        async move { keys.keep_fresh().await }
+    });
+    let health = health.with({
+        let keys = keys.clone();
+        move || match (keys.ready(), keys.state()) {
+            (false, _) => Condition::NotReady("google_keys_not_obtained"),
+            (true, KeysState::Fresh) => Condition::Well,
+            (true, _) => Condition::Degraded("google_keys_stale"),
+        }
+    });
+    let verifier = Verifier::production(rules, keys, clock.clone(), Arc::clone(metrics));
+    Ok((Arc::new(verifier), health))
+}
+
+/// The mirror and its database; whoever is found online at start goes to `adopted`.
+pub(super) fn mirror(
+    config: &Config,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    adopted: mpsc::Sender<Adopted>,
+    health: Health,
+) -> anyhow::Result<(MirrorHandle, MirrorTask, Health)> {
+    let me = Process {
+        node: config.node_name.clone(),
+        boot: format!("{:016x}", rand::random::<u64>()),
+    };
+    let target = match &config.database {
+        DatabaseTarget::Production { url } => Target::production(url.as_str()),
+        DatabaseTarget::Emulator { host, namespace } => Target::emulator(host, namespace),
+    };
+    let options = DatabaseOptions {
+        target: target.context("FIREBASE_DATABASE_URL")?,
+        presence_path: DatabasePath::parse(&config.presence_path).context("PRESENCE_PATH")?,
+        nodes_path: DatabasePath::parse(&config.presence_nodes_path)
+            .context("PRESENCE_NODES_PATH")?,
+        layout: match config.presence_layout {
+            config::Layout::Bridge => Layout::Bridge,
+            config::Layout::FirebaseGuide => Layout::FirebaseGuide,
+        },
+        node: me.node.clone(),
+        boot: me.boot.clone(),
+        timeout: config.firebase_database_timeout,
+        heartbeat_interval: config.presence_heartbeat_interval,
+    };
+    let tokens = credentials(config, clock, metrics)?;
+    let database = Database::new(options, tokens, Arc::clone(metrics), clock.clone())?;
+    let options = MirrorOptions {
+        limits: Limits {
+            batch_users: config.presence_batch_users,
+            flush_interval: config.presence_flush_interval,
+            backoff: BACKOFF,
+            denied_pause: DENIED_PAUSE,
+            recheck_after: RECHECK_AFTER,
+        },
+        heartbeat_interval: config.presence_heartbeat_interval,
+        drain_timeout: super::flush_budget(config.drain_timeout),
+        me,
+        jitter: rand::random::<f64>,
+    };
+    let (handle, standing, task) = mirror::mirror(
+        options,
+        Arc::new(database),
+        adopted,
+        Arc::clone(metrics),
+        clock.clone(),
+    );
+    let health = health.with(move || match *standing.borrow() {
+        standing if !standing.tried => Condition::NotReady("database_not_asked_yet"),
+        standing if standing.degraded => Condition::Degraded("database_unreachable"),
+        _ => Condition::Well,
+    });
+    Ok((handle, task, health))
+}
+
+fn credentials(
+    config: &Config,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<dyn TokenSource>> {
+    Ok(match &config.credentials {
+        Credentials::Owner => Arc::new(Owner),
+        Credentials::KeyFile(path) => {
+            let key = KeyFile::read(path).context("GOOGLE_APPLICATION_CREDENTIALS")?;
+            let tokens = AccessTokens::from_key_file(&key, clock.clone(), Arc::clone(metrics));
+            Arc::new(tokens.context("GOOGLE_APPLICATION_CREDENTIALS")?)
+        }
+        Credentials::Metadata => {
+            let host = &config.gce_metadata_host;
+            let tokens =
+                AccessTokens::from_metadata_server(host, clock.clone(), Arc::clone(metrics));
+            Arc::new(tokens.context("GCE_METADATA_HOST")?)
+        }
+    })
+}

@@ -1,0 +1,420 @@
+use super::*;
+use crate::domain::time::UnixMillis;
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A mirror with an invented clock.
+struct Bench {
+    mirror: Mirror,
+    now: Instant,
+}
+
+impl Bench {
+    #[expect(clippy::disallowed_methods, reason = "some instant must be the first")]
+    fn new(batch_users: usize) -> Self {
+        let limits = Limits {
+            batch_users,
+            ..Limits::default()
+        };
+        Self {
+            mirror: Mirror::new(limits),
+            now: Instant::now(),
+        }
+    }
+
+    fn want(&mut self, name: &str, record: Record) {
+        self.mirror.want(&user(name), record, self.now);
+    }
+
+    fn wait(&mut self, ms: u32) {
+        self.now += MS * ms;
+    }
+
+    /// The next batch, at its deadline.
+    fn send(&mut self) -> Vec<(UserId, Record)> {
+        if let Some(due) = self.mirror.next_deadline() {
+            self.now = self.now.max(due);
+        }
+        let batch = self.mirror.next_batch(self.now);
+        batch.map(|b| b.records).unwrap_or_default()
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        self.mirror.settle(outcome, self.now, 1.0);
+    }
+
+    fn written(&mut self, name: &str, record: Record) {
+        self.want(name, record);
+        assert_eq!(self.send(), [(user(name), record)]);
+        self.settle(Outcome::Written);
+    }
+
+    fn wait_of_the_next(&self) -> Option<Duration> {
+        self.mirror.next_deadline().map(|due| due - self.now)
+    }
+
+    fn balance(&self) -> [u64; 5] {
+        let b = self.mirror.balance();
+        [b.accepted, b.written, b.coalesced, b.pending, b.parked]
+    }
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn online(ms: u64) -> Record {
+    Record {
+        online: true,
+        last_seen: UnixMillis(ms),
+    }
+}
+
+fn offline(ms: u64) -> Record {
+    Record {
+        online: false,
+        last_seen: UnixMillis(ms),
+    }
+}
+
+#[test]
+fn changes_within_a_window_are_one_request() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.wait(249);
+    b.want("bob", online(2));
+    assert_eq!(b.mirror.next_batch(b.now), None);
+    b.wait(1);
+    let batch = b.mirror.next_batch(b.now).unwrap();
+    let both = vec![(user("ann"), online(1)), (user("bob"), online(2))];
+    assert_eq!(batch.records, both);
+    b.want("cid", online(3));
+    assert_eq!(b.mirror.next_deadline(), None, "one in flight");
+    assert_eq!(b.mirror.next_batch(b.now + MS * 9999), None);
+}
+
+#[test]
+fn a_flap_within_the_window_costs_nothing() {
+    let mut b = Bench::new(400);
+    b.written("ann", online(1));
+    b.want("ann", offline(2));
+    b.want("ann", online(3));
+    assert_eq!(b.mirror.next_deadline(), None);
+    assert_eq!(b.balance(), [3, 1, 2, 0, 0]);
+}
+
+#[test]
+fn a_new_last_seen_is_written() {
+    let mut b = Bench::new(400);
+    b.mirror.adopt(&user("ann"), online(1));
+    b.want("ann", offline(2));
+    b.want("ann", online(3));
+    b.want("ann", offline(4));
+    assert_eq!(b.send(), [(user("ann"), offline(4))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [3, 1, 2, 0, 0]);
+    assert!(
+        b.mirror.is_empty(),
+        "whoever is confirmed offline is forgotten"
+    );
+}
+
+#[test]
+fn more_users_than_a_batch_holds_go_oldest_first_one_batch_after_the_other() {
+    let mut b = Bench::new(2);
+    for name in ["ann", "bob", "cid"] {
+        b.want(name, online(1));
+        b.wait(1);
+    }
+    b.want("ann", online(2));
+    assert_eq!(b.send().len(), 2);
+    b.settle(Outcome::Written);
+    assert_eq!(b.send(), [(user("cid"), online(1))]);
+}
+
+#[test]
+fn what_changes_during_the_flight_is_written_afterwards() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.send();
+    b.want("ann", offline(2));
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [2, 1, 0, 1, 0]);
+    assert_eq!(b.send(), [(user("ann"), offline(2))]);
+}
+
+#[test]
+fn an_ambiguous_write_makes_the_confirmed_state_unknown() {
+    let mut b = Bench::new(400);
+    b.written("ann", online(1));
+    b.want("ann", offline(2));
+    b.send();
+    b.want("ann", online(3));
+    b.settle(Outcome::Ambiguous);
+    assert_eq!(
+        b.send(),
+        [(user("ann"), online(3))],
+        "though formerly confirmed"
+    );
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [3, 2, 1, 0, 0]);
+}
+
+#[test]
+fn a_write_not_sent_leaves_the_confirmed_state() {
+    let mut b = Bench::new(400);
+    b.written("ann", online(1));
+    b.want("ann", offline(2));
+    b.send();
+    b.want("ann", online(3));
+    b.settle(Outcome::NotSent);
+    assert_eq!(b.mirror.next_deadline(), None);
+    assert_eq!(b.balance(), [3, 1, 2, 0, 0]);
+}
+
+#[test]
+fn backoff_doubles_from_half_a_second_to_ten_and_a_written_batch_ends_it() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    for seconds in [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0] {
+        b.send();
+        b.settle(Outcome::NotSent);
+        assert_eq!(b.wait_of_the_next(), Some(Duration::from_secs_f64(seconds)));
+    }
+    b.send();
+    b.settle(Outcome::Written);
+    assert!(!b.mirror.degraded());
+    b.want("ann", offline(2));
+    b.send();
+    b.mirror.settle(Outcome::NotSent, b.now, 0.0);
+    assert_eq!(b.wait_of_the_next(), Some(MS * 250), "half is chance");
+}
+
+#[test]
+fn a_heartbeat_that_arrives_ends_a_backoff_but_not_a_pause() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    for _ in 0..6 {
+        b.send();
+        b.settle(Outcome::NotSent);
+    }
+    b.mirror.reached(b.now);
+    assert!(b.mirror.next_deadline().unwrap() <= b.now);
+    b.send();
+    let retry_after = Some(Duration::from_secs(30));
+    b.settle(Outcome::Busy { retry_after });
+    b.mirror.reached(b.now);
+    b.mirror.missed(Outcome::NotSent, b.now, 1.0);
+    assert_eq!(b.wait_of_the_next(), retry_after);
+}
+
+#[test]
+fn a_batch_written_during_a_pause_does_not_end_it() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.send();
+    b.want("bob", online(1));
+    let retry_after = Some(Duration::from_secs(30));
+    b.mirror.missed(Outcome::Busy { retry_after }, b.now, 1.0);
+    b.settle(Outcome::Written);
+    assert_eq!(b.wait_of_the_next(), retry_after);
+}
+
+#[test]
+fn a_refusal_is_retried_once_a_minute() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    for _ in 0..3 {
+        assert_eq!(b.send().len(), 1);
+        b.settle(Outcome::Denied);
+        assert_eq!(b.wait_of_the_next(), Some(Duration::from_mins(1)));
+    }
+}
+
+/// Sends until nothing is due, refusing every batch with one of `poison`; returns the requests.
+fn send_all(b: &mut Bench, poison: &[UserId]) -> usize {
+    let mut requests = 0;
+    while b.mirror.next_deadline().is_some() {
+        let records = b.send();
+        let bad = records.iter().any(|(u, _)| poison.contains(u));
+        b.settle(if bad {
+            Outcome::BadData
+        } else {
+            Outcome::Written
+        });
+        requests += 1;
+    }
+    requests
+}
+
+#[test]
+fn one_poisonous_record_is_parked_alone_within_log_n_requests() {
+    for position in [0, 1, 7, 199, 200, 398, 399] {
+        let mut b = Bench::new(400);
+        let names: Vec<UserId> = (0..400).map(|n| user(&format!("u{n}"))).collect();
+        for name in &names {
+            b.mirror.want(name, online(1), b.now);
+        }
+        let requests = send_all(&mut b, &names[position..=position]);
+        // The batch, the search in 9 halvings, and one for those acquitted unheard.
+        assert!(requests <= 11, "{requests} requests for {position}");
+        assert_eq!(b.balance(), [400, 399, 0, 0, 1]);
+        assert_eq!(b.mirror.unwritten(), 1);
+    }
+}
+
+#[test]
+fn several_poisonous_records_are_parked_and_the_others_land() {
+    let mut b = Bench::new(50);
+    let names: Vec<UserId> = (0..200).map(|n| user(&format!("u{n}"))).collect();
+    for name in &names {
+        b.mirror.want(name, online(1), b.now);
+    }
+    let poison = [3, 4, 77, 198].map(|n: usize| names[n].clone());
+    send_all(&mut b, &poison);
+    assert_eq!(b.balance(), [200, 196, 0, 0, 4]);
+}
+
+#[test]
+fn a_newer_state_gets_a_parked_user_another_chance() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.send();
+    b.settle(Outcome::BadData);
+    assert_eq!(b.balance(), [1, 0, 0, 0, 1]);
+    assert_eq!(b.mirror.next_deadline(), None);
+    b.want("ann", offline(2));
+    assert_eq!(b.send(), [(user("ann"), offline(2))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [2, 1, 1, 0, 0]);
+}
+
+#[test]
+fn a_record_that_changed_during_the_search_is_tried_before_it_is_parked() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.want("bob", online(1));
+    b.send();
+    b.settle(Outcome::BadData);
+    b.want("bob", offline(2));
+    assert_eq!(b.send(), [(user("ann"), online(1))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.send(), [(user("bob"), offline(2))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [3, 2, 1, 0, 0]);
+}
+
+#[test]
+fn a_search_interrupted_by_an_outage_goes_on() {
+    let mut b = Bench::new(400);
+    for name in ["ann", "bob", "cid", "dee"] {
+        b.want(name, online(1));
+    }
+    b.send();
+    b.settle(Outcome::BadData);
+    assert_eq!(b.send().len(), 2);
+    b.settle(Outcome::Ambiguous);
+    assert_eq!(b.send().len(), 2);
+    b.settle(Outcome::Written);
+    assert_eq!(b.send(), [(user("cid"), online(1))]);
+}
+
+#[test]
+fn a_database_that_refuses_everything_is_not_stormed() {
+    let mut b = Bench::new(400);
+    for n in 0..400 {
+        b.want(&format!("u{n}"), online(1));
+    }
+    let start = b.now;
+    let mut requests = 0;
+    while b.now < start + Duration::from_mins(2) {
+        b.send();
+        b.settle(Outcome::BadData);
+        requests += 1;
+    }
+    assert!(requests < 35, "{requests}");
+}
+
+#[test]
+fn an_adopted_user_costs_no_write_unless_somebody_else_signed_the_record() {
+    let mut b = Bench::new(400);
+    assert!(b.mirror.adopt(&user("ann"), online(1)));
+    assert_eq!(b.mirror.next_deadline(), None);
+    assert!(b.mirror.claim(&user("bob"), online(1), b.now));
+    assert_eq!(b.send(), [(user("bob"), online(1))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [0; 5]);
+}
+
+#[test]
+fn whoever_came_before_the_adoption_is_not_written_again() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(5));
+    assert!(!b.mirror.adopt(&user("ann"), online(1)));
+    assert_eq!(b.mirror.next_deadline(), None);
+    assert_eq!(b.balance(), [1, 0, 1, 0, 0]);
+    b.written("bob", offline(2));
+    b.want("bob", online(3));
+    b.send();
+    assert!(!b.mirror.adopt(&user("bob"), offline(1)));
+    b.settle(Outcome::Written);
+    assert_eq!(b.mirror.next_deadline(), None);
+}
+
+#[test]
+fn a_late_landing_is_found_and_put_right() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.send();
+    b.want("ann", offline(2));
+    b.settle(Outcome::Ambiguous);
+    let ambiguity = b.now;
+    b.send();
+    b.settle(Outcome::Written);
+    let first = b.mirror.recheck_deadline().unwrap();
+    assert_eq!(first, ambiguity + Duration::from_secs(5));
+    let recheck = b.mirror.next_rechecks(first, 400).remove(0);
+    assert!(!b.mirror.observe(&recheck, Found::Record(offline(2)), first));
+    let second = b.mirror.recheck_deadline().unwrap();
+    assert_eq!(second, ambiguity + Duration::from_secs(30));
+    let recheck = b.mirror.next_rechecks(second, 400).remove(0);
+    assert!(b.mirror.observe(&recheck, Found::Record(online(1)), second));
+    b.now = second;
+    assert_eq!(b.send(), [(user("ann"), offline(2))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [2, 1, 1, 0, 0]);
+}
+
+#[test]
+fn a_recheck_leaves_alone_what_somebody_else_wrote() {
+    let mut b = Bench::new(400);
+    b.want("ann", offline(2));
+    b.send();
+    b.settle(Outcome::Ambiguous);
+    b.send();
+    b.settle(Outcome::Written);
+    for _ in 0..2 {
+        b.now = b.mirror.recheck_deadline().unwrap();
+        let recheck = b.mirror.next_rechecks(b.now, 400).remove(0);
+        assert!(!b.mirror.observe(&recheck, Found::Record(online(7)), b.now));
+    }
+    assert_eq!(b.mirror.recheck_deadline(), None);
+    assert!(b.mirror.is_empty());
+}
+
+#[test]
+fn a_read_from_before_a_write_is_not_believed() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.send();
+    b.settle(Outcome::Ambiguous);
+    b.send();
+    b.settle(Outcome::Written);
+    b.now = b.mirror.recheck_deadline().unwrap();
+    let recheck = b.mirror.next_rechecks(b.now, 400).remove(0);
+    b.written("ann", offline(2));
+    assert!(!b.mirror.observe(&recheck, Found::Record(online(1)), b.now));
+    assert_eq!(b.wait_of_the_next(), None);
+    assert!(b.mirror.recheck_deadline().is_some(), "it is read again");
+}

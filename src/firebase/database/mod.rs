@@ -1,0 +1,366 @@
+//! The Realtime Database over REST: presence records and heartbeats.
+//!
+//! Requests are HTTP/1.1: a request that hangs takes its connection with it, so the next one
+//! starts afresh. Nothing is retried here but a refused token, once. Keys travel in bodies; where
+//! a key must stand in an address, no log and no error shows the address.
+
+mod outcome;
+mod target;
+
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tests;
+
+use super::bearer::TokenSource;
+use super::schema::{self, DatabasePath, Layout, PresencePatch, Understood};
+use crate::clock::Clock;
+use crate::domain::ids::UserId;
+use crate::domain::mirror::Record;
+use crate::domain::time::UnixMillis;
+use crate::services::ports::{BoxFuture, NodeBeat, ReadError, Records, StoredRecord, WriteError};
+use crate::telemetry::metrics::{DatabaseOp, Metrics, RequestOutcome};
+use outcome::{Answer, Fault};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method, Response, StatusCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+pub use target::{Target, TargetError, namespace_of};
+use url::Url;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The largest answer to "who is online?": about half a million users.
+const MAX_ONLINE_BYTES: usize = 64 << 20;
+/// That answer may take this many times as long as others.
+const ONLINE_PATIENCE: u32 = 6;
+const MAX_NODES_BYTES: usize = 1 << 20;
+const MAX_RECORD_BYTES: usize = 16 << 10;
+/// Enough for the reason that a failure states.
+const MAX_ERROR_BYTES: usize = 16 << 10;
+
+/// Where and what to write.
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    pub target: Target,
+    pub presence_path: DatabasePath,
+    pub nodes_path: DatabasePath,
+    pub layout: Layout,
+    /// This node's name, which its successor inherits.
+    pub node: String,
+    /// This process, new at every start.
+    pub boot: String,
+    /// The deadline of one request, from connecting to the last byte.
+    pub timeout: Duration,
+    pub heartbeat_interval: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up an HTTPS client")]
+pub struct SetupError(#[source] reqwest::Error);
+
+/// The database of one node.
+pub struct Database {
+    options: DatabaseOptions,
+    client: Client,
+    tokens: Arc<dyn TokenSource>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    index_missed: AtomicBool,
+}
+
+/// One request, to be sent once or, with a fresh token, twice.
+struct Call {
+    method: Method,
+    url: Url,
+    body: Option<Vec<u8>>,
+    /// How much of a successful answer is read; 0 for writes whose status says it all.
+    limit_bytes: usize,
+    timeout: Duration,
+}
+
+impl Database {
+    pub fn new(
+        options: DatabaseOptions,
+        tokens: Arc<dyn TokenSource>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, SetupError> {
+        let mut builder = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
+            .user_agent(concat!("presence-bridge/", env!("CARGO_PKG_VERSION")));
+        builder = if options.target.is_https() {
+            builder.https_only(true)
+        } else {
+            // reqwest follows HTTP_PROXY, also for loopback; and it wants root certificates at
+            // once, also where none will be used.
+            builder.no_proxy().tls_certs_only([])
+        };
+        Ok(Self {
+            client: builder.build().map_err(SetupError)?,
+            options,
+            tokens,
+            metrics,
+            clock,
+            index_missed: AtomicBool::new(false),
+        })
+    }
+
+    fn call(&self, method: Method, url: Url) -> Call {
+        Call {
+            method,
+            url,
+            body: None,
+            limit_bytes: 0,
+            timeout: self.options.timeout,
+        }
+    }
+
+    /// Sends a request; a refused token is replaced once.
+    async fn ask(&self, call: &Call) -> Result<Answer, Fault> {
+        let token = self.token().await?;
+        let answer = self.ask_as(&token, call).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        self.tokens.invalidate(&token);
+        let token = self.token().await?;
+        self.ask_as(&token, call).await
+    }
+
+    async fn token(&self) -> Result<String, Fault> {
+        match tokio::time::timeout(self.options.timeout, self.tokens.token()).await {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(_)) | Err(_) => Err(Fault::NotSent),
+        }
+    }
+
+    async fn ask_as(&self, token: &str, call: &Call) -> Result<Answer, Fault> {
+        let bearer = format!("Bearer {token}");
+        let mut credential = HeaderValue::try_from(bearer).map_err(|_| Fault::NotSent)?;
+        credential.set_sensitive(true);
+        let mut request = self
+            .client
+            .request(call.method.clone(), call.url.clone())
+            .timeout(call.timeout)
+            .header(AUTHORIZATION, credential);
+        if let Some(body) = &call.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone());
+        }
+        let response = request
+            .send()
+            .await
+            .map_err(|e| Fault::from(e.without_url()))?;
+        let now = outcome::system_time(self.clock.unix().0);
+        let status = response.status();
+        let retry_after = outcome::retry_after(response.headers(), now);
+        let body = if status.is_success() {
+            whole_body(response, call.limit_bytes).await?
+        } else {
+            beginning_of_body(response).await
+        };
+        Ok(Answer {
+            status,
+            retry_after,
+            body,
+        })
+    }
+
+    /// Counts and times a request around its future.
+    async fn measure<T>(
+        &self,
+        op: DatabaseOp,
+        label: fn(&T) -> RequestOutcome,
+        request: impl Future<Output = T>,
+    ) -> T {
+        let start = self.clock.instant();
+        let result = request.await;
+        let took = self.clock.instant().saturating_duration_since(start);
+        let metrics = &self.metrics;
+        metrics.database_requests.get_or_create(&op.into()).inc();
+        metrics
+            .database_outcomes
+            .get_or_create(&label(&result).into())
+            .inc();
+        metrics
+            .database_seconds
+            .get_or_create(&op.into())
+            .observe(took.as_secs_f64());
+        result
+    }
+
+    async fn write_call(&self, op: DatabaseOp, call: Call) -> Result<Vec<u8>, WriteError> {
+        let request = async { outcome::write_result(self.ask(&call).await) };
+        self.measure(op, outcome::write_label, request).await
+    }
+
+    async fn read_call(&self, op: DatabaseOp, call: Call) -> Result<Vec<u8>, ReadError> {
+        let request = async { outcome::read_result(self.ask(&call).await) };
+        self.measure(op, outcome::read_label, request).await
+    }
+
+    /// The body of who is online: by the index, or without one the whole tree.
+    async fn online_body(&self) -> Result<Vec<u8>, ReadError> {
+        let (_, order, value) = self.options.layout.online_filter();
+        let mut call = self.call(
+            Method::GET,
+            self.options.target.url(&self.options.presence_path),
+        );
+        call.limit_bytes = MAX_ONLINE_BYTES;
+        call.timeout *= ONLINE_PATIENCE;
+        let whole_tree = call.url.clone();
+        call.url
+            .query_pairs_mut()
+            .append_pair("orderBy", order)
+            .append_pair("equalTo", value);
+        let first = self.ask(&call).await;
+        if !first.as_ref().is_ok_and(is_index_missing) {
+            return outcome::read_result(first);
+        }
+        self.tell_index();
+        call.url = whole_tree;
+        outcome::read_result(self.ask(&call).await)
+    }
+
+    fn tell_index(&self) {
+        if self.index_missed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (child, _, _) = self.options.layout.online_filter();
+        let path = self.options.presence_path.segments().join("/");
+        tracing::warn!(
+            "the database has no index of who is online, so all of /{path} is read at start; \
+             add to its rules at /{path}: \".indexOn\": [\"{child}\"]"
+        );
+    }
+}
+
+impl Records for Database {
+    fn write<'a>(
+        &'a self,
+        records: &'a [(UserId, Record)],
+    ) -> BoxFuture<'a, Result<(), WriteError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            let mut call = self.call(Method::PATCH, silent(o.target.url(&o.presence_path)));
+            let patch = PresencePatch {
+                layout: o.layout,
+                node: &o.node,
+                records,
+            };
+            call.body = Some(serde_json::to_vec(&patch).map_err(|_| WriteError::BadData)?);
+            self.write_call(DatabaseOp::Flush, call).await.map(drop)
+        })
+    }
+
+    fn online(&self) -> BoxFuture<'_, Result<Vec<StoredRecord>, ReadError>> {
+        Box::pin(async move {
+            let body = self
+                .measure(DatabaseOp::Adopt, outcome::read_label, self.online_body())
+                .await?;
+            let read = schema::read_online(&body).map_err(|_| ReadError::Unavailable)?;
+            Ok(told(read, "presence records"))
+        })
+    }
+
+    fn read<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Record>, ReadError>> {
+        Box::pin(async move {
+            let path = schema::user_path(&self.options.presence_path, user);
+            let mut call = self.call(Method::GET, self.options.target.url(&path));
+            call.limit_bytes = MAX_RECORD_BYTES;
+            let body = self.read_call(DatabaseOp::Read, call).await?;
+            schema::read_record(&body).map_err(|_| ReadError::Unavailable)
+        })
+    }
+
+    fn beat(&self) -> BoxFuture<'_, Result<UnixMillis, WriteError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            let path = schema::beat_path(&o.nodes_path, &o.node, &o.boot);
+            let mut call = self.call(Method::PUT, o.target.url(&path));
+            call.body = Some(
+                schema::beat_body(o.heartbeat_interval)
+                    .to_string()
+                    .into_bytes(),
+            );
+            call.limit_bytes = MAX_RECORD_BYTES;
+            let body = self.write_call(DatabaseOp::Beat, call).await?;
+            schema::read_beat(&body).ok_or(WriteError::Ambiguous)
+        })
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeBeat>, ReadError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            let mut call = self.call(Method::GET, o.target.url(&o.nodes_path));
+            call.limit_bytes = MAX_NODES_BYTES;
+            let body = self.read_call(DatabaseOp::Nodes, call).await?;
+            let read = schema::read_nodes(&body).map_err(|_| ReadError::Unavailable)?;
+            Ok(told(read, "heartbeats"))
+        })
+    }
+
+    fn forget<'a>(&'a self, node: &'a str, boot: &'a str) -> BoxFuture<'a, Result<(), WriteError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            let path = schema::beat_path(&o.nodes_path, node, boot);
+            let call = self.call(Method::DELETE, silent(o.target.url(&path)));
+            self.write_call(DatabaseOp::Forget, call).await.map(drop)
+        })
+    }
+}
+
+/// Response bytes are what Google bills.
+fn silent(mut url: Url) -> Url {
+    url.query_pairs_mut().append_pair("print", "silent");
+    url
+}
+
+fn told<T>(read: Understood<T>, what: &str) -> Vec<T> {
+    if read.skipped > 0 {
+        tracing::warn!(
+            skipped = read.skipped,
+            "the database holds {what} of unknown shape; they are left alone"
+        );
+    }
+    read.items
+}
+
+/// Status 400 with `Index not defined, add ".indexOn": ...`.
+fn is_index_missing(answer: &Answer) -> bool {
+    let text = String::from_utf8_lossy(&answer.body);
+    answer.status == StatusCode::BAD_REQUEST && text.contains("ndex not defined")
+}
+
+/// All of a successful answer. Nothing is read of an answer whose status says it all.
+async fn whole_body(mut response: Response, limit_bytes: usize) -> Result<Vec<u8>, Fault> {
+    let mut body = Vec::new();
+    if limit_bytes == 0 {
+        return Ok(body);
+    }
+    while let Some(chunk) = response.chunk().await.map_err(|_| Fault::Ambiguous)? {
+        if body.len() + chunk.len() > limit_bytes {
+            return Err(Fault::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// As much of a failure's body as comes, within reason.
+async fn beginning_of_body(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() >= MAX_ERROR_BYTES {
+            body.truncate(MAX_ERROR_BYTES);
+            break;
+        }
+    }
+    body
+}

@@ -1,0 +1,127 @@
+//! Who of those the database calls online is ours to look after now?
+//!
+//! A process that was killed left its users online. Its successor adopts them, unless the process
+//! that serves them is alive: during a deploy the old one still writes their records. Ages are
+//! judged in the database's time, in which the heartbeats are written.
+
+use crate::domain::ids::UserId;
+use crate::domain::time::UnixMillis;
+use crate::services::ports::{NodeBeat, ReadError, Record, Records, StoredRecord};
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+/// A heartbeat is fresh for this many of its intervals.
+const FRESH_INTERVALS: u32 = 3;
+
+/// A process: the node's name and its boot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    pub node: String,
+    pub boot: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptedUser {
+    pub user: UserId,
+    /// As it stands in the database.
+    pub record: Record,
+    /// The later of the record's time and the last heartbeat of its node.
+    pub last_seen: UnixMillis,
+    /// Signed by another node, which is dead: the record is to be written anew.
+    pub foreign: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Adoption {
+    pub users: Vec<AdoptedUser>,
+    /// Other processes that live. Their users may become ours when they end: look again.
+    pub others: BTreeSet<Process>,
+    /// Processes whose heartbeat records may go, now that their users have a new home.
+    pub dead: BTreeSet<Process>,
+}
+
+/// Reads the heartbeats and who is online, and decides. `waited_for` are the others found by the
+/// look before; as long as all of them live, who is online is not read again.
+pub async fn adopt(
+    records: &dyn Records,
+    me: &Process,
+    database_time: UnixMillis,
+    waited_for: &BTreeSet<Process>,
+) -> Result<Adoption, ReadError> {
+    let beats = records.nodes().await?;
+    let (alive, dead): (Vec<NodeBeat>, Vec<NodeBeat>) = beats
+        .into_iter()
+        .filter(|beat| process(beat) != *me)
+        .partition(|beat| is_fresh(beat, database_time));
+    let others: BTreeSet<Process> = alive.iter().map(process).collect();
+    if !waited_for.is_empty() && waited_for.is_subset(&others) {
+        return Ok(Adoption {
+            others,
+            ..Adoption::default()
+        });
+    }
+    let online = records.online().await?;
+    let last_beats = LastBeats::of(&dead);
+    let is_ours = |stored: &StoredRecord| match &stored.node {
+        Some(node) => alive.iter().all(|beat| beat.node != *node),
+        // A layout without nodes: anybody alive may be serving this user.
+        None => alive.is_empty(),
+    };
+    let users = online.into_iter().filter(is_ours).map(|stored| {
+        let node = stored.node.as_deref();
+        let seen = stored.record.last_seen.max(last_beats.of_node(node));
+        AdoptedUser {
+            foreign: node.is_some_and(|node| node != me.node),
+            user: stored.user,
+            record: stored.record,
+            last_seen: if seen.0 == 0 { database_time } else { seen },
+        }
+    });
+    Ok(Adoption {
+        users: users.collect(),
+        dead: dead
+            .iter()
+            .filter(|beat| alive.iter().all(|other| other.node != beat.node))
+            .map(process)
+            .collect(),
+        others,
+    })
+}
+
+/// The last heartbeat of each dead node, and of all.
+struct LastBeats<'a> {
+    by_node: HashMap<&'a str, UnixMillis>,
+    of_all: UnixMillis,
+}
+
+impl<'a> LastBeats<'a> {
+    fn of(dead: &'a [NodeBeat]) -> Self {
+        let mut by_node: HashMap<&str, UnixMillis> = HashMap::new();
+        for beat in dead {
+            let last = by_node.entry(&beat.node).or_default();
+            *last = beat.heartbeat.max(*last);
+        }
+        let of_all = by_node.values().copied().max().unwrap_or_default();
+        Self { by_node, of_all }
+    }
+
+    fn of_node(&self, node: Option<&str>) -> UnixMillis {
+        match node {
+            Some(node) => self.by_node.get(node).copied().unwrap_or_default(),
+            None => self.of_all,
+        }
+    }
+}
+
+fn process(beat: &NodeBeat) -> Process {
+    Process {
+        node: beat.node.clone(),
+        boot: beat.boot.clone(),
+    }
+}
+
+/// A heartbeat far in the future is as little proof of life as one far in the past.
+fn is_fresh(beat: &NodeBeat, database_time: UnixMillis) -> bool {
+    let age = Duration::from_millis(database_time.0.abs_diff(beat.heartbeat.0));
+    age < beat.interval.saturating_mul(FRESH_INTERVALS)
+}

@@ -1,0 +1,219 @@
+//! The TCP connection under an Engine.IO session, and the power to end it.
+//!
+//! socketioxide can end a namespace but not a transport, and its writer can hang in a flush to a
+//! reader that stopped (engineioxide `transport/ws.rs`, `forward_to_socket`). A [`Line`] ends both:
+//! [`Line::finish`] lets what is queued go out and then closes, [`Line::cut`] fails every write at once.
+
+use futures_util::task::AtomicWaker;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const OPEN: u8 = 0;
+const FINISHED: u8 = 1;
+const CUT: u8 = 2;
+const GONE: u8 = 3;
+
+/// A handle on one TCP connection; travels with its requests as an extension.
+#[derive(Debug, Default)]
+pub struct Line {
+    state: AtomicU8,
+    /// Refused handshakes on this connection.
+    refused: AtomicU8,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+    mourner: AtomicWaker,
+}
+
+impl Line {
+    /// The reader sees the end of the stream; what is queued is still written, then the socket closes.
+    pub(crate) fn finish(&self) {
+        self.raise(FINISHED);
+    }
+
+    /// Reads end and writes fail, those that hang now included.
+    pub(crate) fn cut(&self) {
+        self.raise(CUT);
+    }
+
+    /// Counts a refused handshake and tells how many there were before.
+    pub(crate) fn refuse(&self) -> u8 {
+        self.refused
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                Some(n.saturating_add(1))
+            })
+            .unwrap_or(u8::MAX)
+    }
+
+    pub(crate) fn refusals(&self) -> u8 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Until the connection is closed and dropped. One waiter at a time.
+    pub(crate) async fn gone(&self) {
+        poll_fn(|cx| {
+            self.mourner.register(cx.waker());
+            if self.state() == GONE {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn raise(&self, state: u8) {
+        self.state.fetch_max(state, Ordering::AcqRel);
+        self.reader.wake();
+        self.writer.wake();
+        self.mourner.wake();
+    }
+
+    fn state(&self) -> u8 {
+        self.state.load(Ordering::Acquire)
+    }
+}
+
+/// A stream that obeys its [`Line`]. `guard` lives exactly as long as the stream.
+pub struct OnLine<S, G> {
+    stream: S,
+    line: Arc<Line>,
+    _guard: G,
+}
+
+impl<S, G> OnLine<S, G> {
+    pub fn new(stream: S, line: Arc<Line>, guard: G) -> Self {
+        Self {
+            stream,
+            line,
+            _guard: guard,
+        }
+    }
+}
+
+impl<S, G> Drop for OnLine<S, G> {
+    fn drop(&mut self) {
+        self.line.raise(GONE);
+    }
+}
+
+impl<S: AsyncRead + Unpin, G: Unpin> AsyncRead for OnLine<S, G> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.line.state() != OPEN {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_pending() {
+            self.line.reader.register(cx.waker());
+            // Raised between the check above and the registration: nobody would wake us.
+            if self.line.state() != OPEN {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin, G: Unpin> OnLine<S, G> {
+    fn poll_out<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let polled = poll(Pin::new(&mut self.stream), cx);
+        if polled.is_pending() {
+            self.line.writer.register(cx.waker());
+            if self.line.state() >= CUT {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin, G: Unpin> AsyncWrite for OnLine<S, G> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_out(cx, |stream, cx| stream.poll_write(cx, data))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_out(cx, |stream, cx| stream.poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx, AsyncWrite::poll_flush)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx, AsyncWrite::poll_shutdown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn finish_ends_reading_and_lets_writing_go_on() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let line = Arc::new(Line::default());
+        let mut stream = OnLine::new(near, Arc::clone(&line), ());
+        let reading = async { stream.read(&mut [0; 8]).await.unwrap() };
+        let (read, ()) = tokio::join!(reading, async { line.finish() });
+        assert_eq!(read, 0);
+        stream.write_all(b"bye").await.unwrap();
+        let mut heard = [0; 3];
+        far.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"bye");
+    }
+
+    #[tokio::test]
+    async fn cut_fails_a_write_that_hangs() {
+        let (near, _far) = tokio::io::duplex(4);
+        let line = Arc::new(Line::default());
+        let mut stream = OnLine::new(near, Arc::clone(&line), ());
+        let writing = async { stream.write_all(b"more than fits").await };
+        let (written, ()) = tokio::join!(writing, async { line.cut() });
+        assert_eq!(
+            written.unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_stream_is_noticed() {
+        let line = Arc::new(Line::default());
+        let stream = OnLine::new(tokio::io::duplex(4).0, Arc::clone(&line), ());
+        let ((), ()) = tokio::join!(line.gone(), async { drop(stream) });
+    }
+
+    #[test]
+    fn refusals_are_counted_without_wrapping() {
+        let line = Line::default();
+        for _ in 0..300 {
+            line.refuse();
+        }
+        assert_eq!(line.refusals(), u8::MAX);
+    }
+}

@@ -1,0 +1,250 @@
+//! What the server remembers of one connection while it lives, and its life from `ready` to the end.
+
+use super::Bridge;
+use super::events::{Closing, ErrorCode, ExpiresIn, Ready, ServerEvent};
+use super::mailbox::{End, Mailbox};
+use super::rooms::{self, Rooms};
+use crate::domain::ids::{ChatId, ConnectionId, UserId};
+use crate::domain::quota::Bucket;
+use crate::domain::time::UnixMillis;
+use crate::telemetry::metrics::CloseReason;
+use futures_util::FutureExt;
+use rand::RngExt;
+use serde::Serialize;
+use socketioxide::extract::SocketRef;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Events handled before the other tasks get a turn: the writer of this connection among them.
+const EVENTS_PER_TURN: u32 = 16;
+/// Clients told to reconnect spread over this time.
+const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
+/// How long a closed client may take to read its `closing` before the line is cut.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How often a full send buffer is tried again for the `closing`.
+const FAREWELL_RETRY: Duration = Duration::from_millis(50);
+
+pub(crate) struct Session {
+    pub(super) bridge: Arc<Bridge>,
+    pub(super) socket: SocketRef<Rooms>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) user: UserId,
+    pub(super) id: ConnectionId,
+    pub(super) expires_at: UnixMillis,
+    notified: bool,
+    pub(super) joined: Vec<ChatId>,
+    pub(super) watched: Vec<UserId>,
+    pub(super) bucket: Bucket,
+}
+
+impl Session {
+    /// The whole life of one connection. Whatever happens in between, the end is always reached.
+    pub(super) async fn run(bridge: Arc<Bridge>, socket: SocketRef<Rooms>, mailbox: Arc<Mailbox>) {
+        let identity = mailbox.identity.clone();
+        let id = ConnectionId(bridge.live.last_connection.fetch_add(1, Ordering::Relaxed));
+        let mut session = Self {
+            bridge,
+            socket,
+            mailbox,
+            user: identity.user,
+            id,
+            expires_at: identity.expires_at,
+            notified: false,
+            joined: Vec::new(),
+            watched: Vec::new(),
+            bucket: Bucket::default(),
+        };
+        session.begin().await;
+        let end = AssertUnwindSafe(session.serve())
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| {
+                session.bridge.metrics.panics.inc();
+                End::Closed(ErrorCode::Internal)
+            });
+        session.finish(end).await;
+    }
+
+    async fn begin(&mut self) {
+        let bridge = &self.bridge;
+        bridge.metrics.connections_opened.inc();
+        bridge.metrics.connections.inc();
+        if let Some(oldest) =
+            bridge
+                .connections
+                .open(&self.user, self.id, Arc::clone(&self.mailbox))
+        {
+            oldest.close(End::Closed(ErrorCode::TooManyConnections));
+        }
+        self.socket.join(rooms::user(&self.user));
+        bridge
+            .presence
+            .connected(&self.user, self.id, bridge.clock.now())
+            .await;
+        let ready = Ready {
+            user_id: self.user.as_str(),
+            expires_in_ms: self.expires_in_ms(),
+        };
+        self.emit(ServerEvent::Ready, &ready);
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut handled = 0_u32;
+        loop {
+            let timer = tokio::time::sleep(self.until_token_deadline());
+            let mailbox = Arc::clone(&self.mailbox);
+            tokio::pin!(timer);
+            loop {
+                tokio::select! {
+                    biased;
+                    next = mailbox.next() => match next {
+                        Ok(envelope) => {
+                            let expires_at = self.expires_at;
+                            self.handle(envelope).await;
+                            handled += 1;
+                            if handled.is_multiple_of(EVENTS_PER_TURN) {
+                                tokio::task::yield_now().await;
+                            }
+                            if self.expires_at != expires_at {
+                                self.notified = false;
+                                break;
+                            }
+                        }
+                        Err(end) => return end,
+                    },
+                    () = &mut timer => {
+                        if self.notified && self.until_token_deadline().is_zero() {
+                            return End::Closed(ErrorCode::TokenExpired);
+                        }
+                        if !self.notified && self.until_token_deadline().is_zero() {
+                            self.notified = true;
+                            self.emit(ServerEvent::TokenExpiring, &ExpiresIn { expires_in_ms: self.expires_in_ms() });
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything the world knew of this connection is undone here, first what people can see.
+    async fn finish(mut self, end: End) {
+        let bridge = Arc::clone(&self.bridge);
+        let now = bridge.clock.now();
+        for chat in &self.joined {
+            self.stop_typing_in(chat);
+        }
+        self.socket.leave_all();
+        let joined = std::mem::take(&mut self.joined);
+        if bridge.connections.close(&self.user, self.id) {
+            bridge.chats.linger(
+                &self.user,
+                joined,
+                now.instant + bridge.limits.presence_grace,
+            );
+        } else {
+            for chat in &joined {
+                bridge.chats.leave(&self.user, chat);
+            }
+        }
+        bridge.presence.disconnected(&self.user, self.id, now).await;
+        bridge.live.remove(self.socket.id);
+        bridge.metrics.connections.dec();
+        bridge
+            .metrics
+            .connections_closed
+            .get_or_create(&close_reason(end).into())
+            .inc();
+        if let End::Closed(code) = end {
+            Box::pin(self.say_goodbye(code)).await;
+        }
+    }
+
+    /// Tells the client why, then ends the transport.
+    ///
+    /// A client that shall come back loses its transport, so that the stock client reconnects by itself;
+    /// one that shall not is disconnected from the namespace, which the stock client takes as final.
+    async fn say_goodbye(&self, code: ErrorCode) {
+        if code == ErrorCode::SlowConsumer {
+            self.bridge.metrics.slow_consumers.inc();
+        }
+        let retry_after = code
+            .reconnect()
+            .then(|| rand::rng().random_range(0..spread_ms()));
+        let closing = Closing {
+            code,
+            reconnect: code.reconnect(),
+            retry_after_ms: retry_after,
+        };
+        let told = tokio::time::timeout(FAREWELL, async {
+            while self.socket.connected() && !self.try_emit(ServerEvent::Closing, &closing) {
+                tokio::time::sleep(FAREWELL_RETRY).await;
+            }
+        })
+        .await;
+        let line = self.mailbox.line();
+        if line.is_none() || !code.reconnect() {
+            // Refused when the buffer is full or the socket gone; the line is cut below then.
+            self.socket.clone().disconnect().unwrap_or_default();
+        }
+        let Some(line) = line else { return };
+        line.finish();
+        if told.is_err() || tokio::time::timeout(FAREWELL, line.gone()).await.is_err() {
+            line.cut();
+        }
+    }
+
+    pub(super) fn emit(&self, event: ServerEvent, payload: &impl Serialize) {
+        if !self.try_emit(event, payload) && self.socket.connected() {
+            self.mailbox.close(End::Closed(ErrorCode::SlowConsumer));
+        }
+    }
+
+    fn try_emit(&self, event: ServerEvent, payload: &impl Serialize) -> bool {
+        self.socket.emit(event, payload).is_ok()
+    }
+
+    /// Milliseconds to `exp`, without leeway.
+    pub(super) fn expires_in_ms(&self) -> u64 {
+        self.expires_at.0.saturating_sub(self.bridge.clock.unix().0)
+    }
+
+    /// Until the notice, or once it was given, until the token is no longer accepted.
+    fn until_token_deadline(&self) -> Duration {
+        let limits = &self.bridge.limits;
+        let left = Duration::from_millis(self.expires_in_ms());
+        if !self.notified {
+            return left.saturating_sub(limits.expiry_notice);
+        }
+        let now = self.bridge.clock.unix().0;
+        let leeway_ms = u64::try_from(limits.auth_leeway.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(
+            self.expires_at
+                .0
+                .saturating_add(leeway_ms)
+                .saturating_sub(now),
+        )
+    }
+}
+
+fn spread_ms() -> u64 {
+    u64::try_from(RECONNECT_SPREAD.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn close_reason(end: End) -> CloseReason {
+    match end {
+        End::Gone(reason) => reason,
+        End::Closed(code) => match code {
+            ErrorCode::Draining => CloseReason::Draining,
+            ErrorCode::SlowConsumer => CloseReason::SlowConsumer,
+            ErrorCode::TokenExpired => CloseReason::TokenExpired,
+            ErrorCode::Unauthorized => CloseReason::Unauthorized,
+            ErrorCode::TooManyConnections => CloseReason::TooManyConnections,
+            ErrorCode::Overloaded => CloseReason::Overloaded,
+            ErrorCode::Forbidden => CloseReason::Forbidden,
+            _ => CloseReason::Internal,
+        },
+    }
+}
