@@ -257,3 +257,34 @@ fn validation_looks_at_all_that_is_new_and_nothing_that_goes() {
     assert!(write("users/bob/name", Value::Null));
     assert!(write("elsewhere", json!(1)));
 }
+
+#[test]
+fn the_time_of_a_write_is_the_now_of_its_rules() {
+    let rules = with_write("newData.child('at').val() == now");
+    let write = |body: Value| may_write(&rules, &Value::Null, &Value::Null, "at/ann", &body);
+    assert!(write(json!({ "at": { ".sv": "timestamp" } })));
+    assert!(!write(json!({ "at": NOW.0 - 1 })));
+}
+
+proptest::proptest! {
+    /// Made of the words of rules, so that it gets past the first one now and then.
+    #[test]
+    fn no_text_can_break_the_reading_of_rules(
+        words in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "auth", "data", "newData", ".", "val", "()", "(", ")", "'", "\"", "\\", "a", "\u{e9}", "[", "]",
+                ",", "!", "==", "&&", "?", ":", "-", "1", "1.", "$key", "uid", "child", "hasChildren", " ", "/*", "null",
+            ]),
+            0..24,
+        ),
+    ) {
+        let text = words.concat();
+        if let Ok(rules) = Rules::parse(&with_write(&text)) {
+            let after = tree(&json!({ "at": { "ann": 1 } }));
+            let change = Tree::default().put(Path::parse("at/ann").unwrap(), &json!(1), NOW).unwrap();
+            rules.judge(&Value::Null, NOW).may_write(&[change], &Tree::default(), &after);
+        }
+        let raw = Rules::parse(&text);
+        proptest::prop_assert!(raw.is_err());
+    }
+}
