@@ -178,20 +178,25 @@ impl Session {
             reconnect: code.reconnect(),
             retry_after_ms: retry_after,
         };
+        let line = self.mailbox.line();
+        let before = line.as_ref().map_or(0, |line| line.flushes());
         let told = tokio::time::timeout(FAREWELL, async {
             while self.socket.connected() && !self.try_emit(ServerEvent::Closing, &closing) {
                 tokio::time::sleep(FAREWELL_RETRY).await;
             }
         })
         .await;
-        let line = self.mailbox.line();
         if line.is_none() || !code.reconnect() {
             // Refused when the buffer is full or the socket gone; the line is cut below then.
             self.socket.clone().disconnect().unwrap_or_default();
         }
         let Some(line) = line else { return };
+        let heard = told.is_ok()
+            && tokio::time::timeout(FAREWELL, line.written(before))
+                .await
+                .is_ok();
         line.finish();
-        if told.is_err() || tokio::time::timeout(FAREWELL, line.gone()).await.is_err() {
+        if !heard || tokio::time::timeout(FAREWELL, line.gone()).await.is_err() {
             line.cut();
         }
     }
