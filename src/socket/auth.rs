@@ -134,11 +134,14 @@ impl DisconnectHandler<Rooms, InPacketOrder> for Inbox {
         reason: DisconnectReason,
         defer: fn(Arc<Socket<Rooms>>),
     ) {
-        let reason = match reason {
-            DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose => {
-                CloseReason::Client
-            }
-            _ => CloseReason::Transport,
+        let left = matches!(
+            reason,
+            DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose
+        );
+        let reason = if left {
+            CloseReason::Client
+        } else {
+            CloseReason::Transport
         };
         self.0.close(End::Gone(reason));
         defer(socket);

@@ -249,7 +249,16 @@ fn close_reason(end: End) -> CloseReason {
             ErrorCode::TooManyConnections => CloseReason::TooManyConnections,
             ErrorCode::Overloaded => CloseReason::Overloaded,
             ErrorCode::Forbidden => CloseReason::Forbidden,
-            _ => CloseReason::Internal,
+            // The rest are errors of single events; none of them closes.
+            ErrorCode::AppCheckFailed
+            | ErrorCode::InvalidPayload
+            | ErrorCode::TooLarge
+            | ErrorCode::NotJoined
+            | ErrorCode::RateLimited
+            | ErrorCode::TooManyChats
+            | ErrorCode::Unavailable
+            | ErrorCode::UnknownEvent
+            | ErrorCode::Internal => CloseReason::Internal,
         },
     }
 }

@@ -196,7 +196,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The whole table in the Prometheus (OpenMetrics 1.0) text format.
+    /// The whole table in the Prometheus (`OpenMetrics` 1.0) text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
         text::encode(&mut page, &self.registry)?;

@@ -2,6 +2,13 @@
 //!
 //! No sleeps: what takes time is awaited, with a deadline.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, and in what tests share, that is how a failure is told"
+)]
+
 #[path = "../fixtures/mint.rs"]
 mod mint;
 mod phone;

@@ -175,7 +175,7 @@ impl Session {
     pub(super) fn start_typing(&mut self, payload: &RawValue) -> Handled<'static> {
         let chat = self.joined_chat(&parse::<InChat<'_>>(payload)?.chat_id)?;
         self.bridge.typing.start(&chat, &self.user, self.id, || {
-            self.relay_typing(ServerEvent::Typing, &chat)
+            self.relay_typing(ServerEvent::Typing, &chat);
         });
         Ok(Reply::Nothing)
     }
@@ -189,7 +189,7 @@ impl Session {
     /// Ends this connection's typing lease in the chat, if it holds one.
     pub(in crate::socket) fn stop_typing_in(&self, chat: &ChatId) {
         self.bridge.typing.stop(chat, &self.user, self.id, || {
-            self.relay_typing(ServerEvent::StopTyping, chat)
+            self.relay_typing(ServerEvent::StopTyping, chat);
         });
     }
 

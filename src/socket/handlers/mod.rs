@@ -135,13 +135,14 @@ impl Session {
         if let Err(refusal) = admitted.and_then(|()| self.check_size(payload)) {
             return self.refuse(ack, wants_ack, event, refusal);
         }
-        match event {
-            // Most of the traffic; the others' future is boxed to keep an idle session small.
-            ClientEvent::SendMessage => match self.send_message(payload) {
+        // Most of the traffic; the others' future is boxed to keep an idle session small.
+        if event == ClientEvent::SendMessage {
+            match self.send_message(payload) {
                 Ok(delivered) => self.accept(ack, wants_ack, &accepted(delivered)),
                 Err(refusal) => self.refuse(ack, wants_ack, event, refusal),
-            },
-            _ => Box::pin(self.handle_other(event, payload, ack, wants_ack)).await,
+            }
+        } else {
+            Box::pin(self.handle_other(event, payload, ack, wants_ack)).await;
         }
     }
 
@@ -241,12 +242,11 @@ impl Session {
     }
 
     fn joined_chat(&self, chat: &str) -> Result<ChatId, Refusal> {
-        match self.joined.iter().find(|joined| joined.as_str() == chat) {
-            Some(joined) => Ok(joined.clone()),
-            None => {
-                parse_chat(chat)?;
-                Err(Refusal::new(ErrorCode::NotJoined, "join the chat first"))
-            }
+        if let Some(joined) = self.joined.iter().find(|joined| joined.as_str() == chat) {
+            Ok(joined.clone())
+        } else {
+            parse_chat(chat)?;
+            Err(Refusal::new(ErrorCode::NotJoined, "join the chat first"))
         }
     }
 }
