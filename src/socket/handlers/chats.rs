@@ -45,14 +45,16 @@ impl Session {
                 ));
             }
         }
+        // First listen, then look: of two who join at once, the later one is heard by the earlier.
+        if !again {
+            self.socket.join(rooms::chat(&chat));
+            self.joined.push(chat.clone());
+        }
         let now = bridge.clock.instant();
         let most_others = bridge.limits.presence_max_room;
         let found = bridge.chats.join(&self.user, &chat, now, most_others);
         if again {
             bridge.chats.leave(&self.user, &chat);
-        } else {
-            self.socket.join(rooms::chat(&chat));
-            self.joined.push(chat.clone());
         }
         if found.arrived && found.connections <= most_others {
             // Watchers have heard it already, when the user came online.
