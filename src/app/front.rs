@@ -13,6 +13,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};
 use socketioxide::layer::SocketIoLayer;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -45,6 +46,11 @@ impl Listeners {
             admin: server::bind(admin)
                 .with_context(|| format!("cannot listen on ADMIN_LISTEN={admin}"))?,
         })
+    }
+
+    /// Public and admin.
+    pub(super) fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.public.local_addr()?, self.admin.local_addr()?))
     }
 
     /// Serves; the public side until `close`, the admin side until the bridge stops.

@@ -69,6 +69,15 @@ struct Ground {
 }
 
 impl Ground {
+    fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            metrics: Arc::new(Metrics::new()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
     /// Runs a task that minds the stop by itself.
     fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
@@ -85,12 +94,7 @@ impl Ground {
 /// Starts everything; returns when clients are accepted. Call it inside a tokio runtime.
 pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     let listeners = front::Listeners::bind(config)?;
-    let ground = Ground {
-        clock: around.clock,
-        metrics: Arc::new(Metrics::new()),
-        stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    };
+    let ground = Ground::new(around.clock);
     let live = Arc::new(Live::default());
     let health = Health::default().with(draining(&live));
     let (verify, health) = firebase::identity(config, &ground, health)?;
@@ -123,10 +127,7 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     ground.run(socket::audit(io, Arc::clone(&bridge), ground.stop.clone()));
 
     let close = CancellationToken::new();
-    let (public, admin) = (
-        listeners.public.local_addr()?,
-        listeners.admin.local_addr()?,
-    );
+    let (public, admin) = listeners.addresses()?;
     let doors = front::Doors {
         engine,
         page: around.page,
