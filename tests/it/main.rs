@@ -2,6 +2,15 @@
 //!
 //! No sleeps: what takes time is awaited, with a deadline.
 
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "every function here is part of a test"
+)]
+
+mod google;
 #[path = "../fixtures/mint.rs"]
 mod mint;
 mod phone;
@@ -11,4 +20,5 @@ mod chats;
 mod connecting;
 mod library;
 mod presence;
+mod production;
 mod typing;
