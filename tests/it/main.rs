@@ -18,6 +18,8 @@ mod world;
 
 mod chats;
 mod connecting;
+mod database_contract;
+mod database_faults;
 mod library;
 mod presence;
 mod production;
