@@ -24,7 +24,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::instrument::WithSubscriber;
 
 const SHORT: Duration = Duration::from_millis(500);
 const EXPIRED: &str = r#"{"error":"Auth token is expired"}"#;
@@ -366,44 +365,43 @@ async fn neither_tokens_nor_users_are_in_logs_and_errors() {
         .with_writer(move || writer.clone())
         .finish();
     let mut errors = Vec::new();
-    async {
-        let site = Site::open().await;
-        let google = Google::open(&site.base).await;
-        let file = google.key_file();
-        let key = KeyFile::read(Path::new(file.path())).unwrap();
-        let tokens = AccessTokens::from_key_file(&key, Clock::system(), Arc::default()).unwrap();
-        let database = site.database(Arc::new(tokens));
-        let name = UserId::parse("c4nary/ann").unwrap();
-        let one = [(name.clone(), record(true, 7))];
-        let quote = r#"{"error":"Permission denied"}"#;
-        for fault in [
-            Fault::Status(401, EXPIRED.to_owned()),
-            Fault::Status(403, "{}".to_owned()),
-            Fault::Status(400, quote.to_owned()),
-            Fault::Status(500, quote.to_owned()),
-            Fault::ResetBeforeCommit,
-            Fault::HangBeforeCommit,
-        ] {
-            site.base.inject(For::any(), 2, fault.clone());
-            errors.push(format!("{:?}", database.write(&one).await));
-            errors.push(format!("{:?}", database.read(&name).await));
-            site.base.clear_faults();
-        }
-        let mirrored = Mirrored::start(database, quick());
-        site.base.inject(For::any(), 3, Fault::ResetAfterCommit);
-        mirrored
-            .handle
-            .want(name.clone(), record(false, 8))
-            .await
-            .unwrap();
-        site.until("the record", |base| {
-            base.value("/presence/c4nary%2Fann/lastSeen") == 8
-        })
-        .await;
-        mirrored.end().await;
+    // For every task: they all run on this thread.
+    let logging = tracing::subscriber::set_default(subscriber);
+    let site = Site::open().await;
+    let google = Google::open(&site.base).await;
+    let file = google.key_file();
+    let key = KeyFile::read(Path::new(file.path())).unwrap();
+    let tokens = AccessTokens::from_key_file(&key, Clock::system(), Arc::default()).unwrap();
+    let database = site.database(Arc::new(tokens));
+    let name = UserId::parse("c4nary/ann").unwrap();
+    let one = [(name.clone(), record(true, 7))];
+    let quote = r#"{"error":"Permission denied"}"#;
+    for fault in [
+        Fault::Status(401, EXPIRED.to_owned()),
+        Fault::Status(403, "{}".to_owned()),
+        Fault::Status(400, quote.to_owned()),
+        Fault::Status(500, quote.to_owned()),
+        Fault::ResetBeforeCommit,
+        Fault::HangBeforeCommit,
+    ] {
+        site.base.inject(For::any(), 2, fault.clone());
+        errors.push(format!("{:?}", database.write(&one).await));
+        errors.push(format!("{:?}", database.read(&name).await));
+        site.base.clear_faults();
     }
-    .with_subscriber(subscriber)
+    let mirrored = Mirrored::start(database, quick());
+    site.base.inject(For::any(), 3, Fault::ResetAfterCommit);
+    mirrored
+        .handle
+        .want(name.clone(), record(false, 8))
+        .await
+        .unwrap();
+    site.until("the record", |base| {
+        base.value("/presence/c4nary%2Fann/lastSeen") == 8
+    })
     .await;
+    mirrored.end().await;
+    drop(logging);
     let log = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
     let secret = access_token(1);
     let secret = secret.trim_end_matches('1');
