@@ -18,20 +18,20 @@ fn main() -> ExitCode {
     if command == Command::Check {
         return ExitCode::SUCCESS;
     }
-    match serve(command, config) {
+    match serve(command, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_told) => ExitCode::FAILURE,
     }
 }
 
-fn serve(command: Command, config: Config) -> anyhow::Result<()> {
+fn serve(command: Command, config: &Config) -> anyhow::Result<()> {
     // The log ends with this guard, so a failure is told before it goes.
     let logs = logs::init(config.log_format, &config.rust_log)?;
     let around = Surroundings {
         dropped_lines: Some(logs.dropped()),
         ..Surroundings::default()
     };
-    run(command, &config, around).inspect_err(|error| tracing::error!("{error:#}"))
+    run(command, config, around).inspect_err(|error| tracing::error!("{error:#}"))
 }
 
 fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Result<()> {
@@ -41,7 +41,7 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
         .block_on(async {
             let running = match command {
                 Command::Dev => app::dev::start(config, around).await?,
-                Command::Run | Command::Check => app::start(config, around).await?,
+                Command::Run | Command::Check => app::start(config, around)?,
             };
             server::asked_to_stop().await?;
             tracing::info!("draining");

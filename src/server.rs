@@ -42,6 +42,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Refusals that may be spoken at the same time; beyond it a refused connection is just closed.
 const MAX_REFUSALS: usize = 256;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an answer that was begun may still take once everything is over.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 11\r\nConnection: close\r\n\r\noverloaded\n";
 
@@ -177,7 +179,9 @@ async fn talk(stream: TcpStream, router: Router, seat: Seat, stop: CancellationT
         ended = &mut connection => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // A long poll of a session that is over may never be answered.
+            let last = tokio::time::timeout(LAST_ANSWERS, connection);
+            last.await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

@@ -137,7 +137,7 @@ metrics! {
     events: Family<OutcomeLabels, Counter> = Family::default();
     /// Client events with a name that the protocol does not have.
     events_unknown: Counter = Counter::default();
-    /// Events that found a session's mailbox full; the connection is closed as overloaded.
+    /// Sessions whose mailbox was full; the connection is closed as overloaded.
     mailbox_full: Counter = Counter::default();
     /// Messages relayed.
     messages: Counter = Counter::default();
@@ -196,7 +196,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The whole table in the Prometheus (OpenMetrics 1.0) text format.
+    /// The whole table in the Prometheus (`OpenMetrics` 1.0) text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
         text::encode(&mut page, &self.registry)?;

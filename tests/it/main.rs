@@ -7,19 +7,21 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "every function here is part of a test"
+    reason = "in a test, and in what tests share, that is how a failure is told"
 )]
 
 mod google;
 #[path = "../fixtures/mint.rs"]
 mod mint;
 mod phone;
+mod wire;
 mod world;
 
 mod chats;
 mod connecting;
 mod database_contract;
 mod database_faults;
+mod hostile;
 mod library;
 mod presence;
 mod production;

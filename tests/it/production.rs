@@ -3,7 +3,7 @@
 use crate::google::{Google, KEYS_YOUNG_S, KeyFile};
 use crate::mint;
 use crate::phone::{Phone, soon};
-use crate::world::{PROJECT, claims, get, production, start};
+use crate::world::{PROJECT, claims, get, production, skip, start};
 use presence_bridge::app::Running;
 use presence_bridge::clock::Clock;
 use presence_bridge::dev::database::{
@@ -256,10 +256,7 @@ async fn a_key_server_lost_later_is_worth_a_word_and_nobody_notices() {
     site.until_ready(200, ready()).await;
     site.google.has_keys(false);
     let mut ann = site.connect("ann").await;
-    // Time runs on from there, so that real sockets keep working.
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(KEYS_YOUNG_S + 1)).await;
-    tokio::time::resume();
+    skip(Duration::from_secs(KEYS_YOUNG_S + 1)).await;
     site.until_ready(200, degraded("google_keys_stale")).await;
     ann.join("x").await;
     let mut ben = site.connect("ben").await;
