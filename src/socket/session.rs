@@ -167,9 +167,11 @@ impl Session {
     /// A client that shall come back loses its transport, so that the stock client reconnects by itself;
     /// one that shall not is disconnected from the namespace, which the stock client takes as final.
     async fn say_goodbye(&self, code: ErrorCode) {
-        if code == ErrorCode::SlowConsumer {
-            self.bridge.metrics.slow_consumers.inc();
-        }
+        match code {
+            ErrorCode::SlowConsumer => self.bridge.metrics.slow_consumers.inc(),
+            ErrorCode::Overloaded => self.bridge.metrics.mailbox_full.inc(),
+            _ => 0,
+        };
         let retry_after = code
             .reconnect()
             .then(|| rand::rng().random_range(0..spread_ms()));

@@ -137,7 +137,7 @@ metrics! {
     events: Family<OutcomeLabels, Counter> = Family::default();
     /// Client events with a name that the protocol does not have.
     events_unknown: Counter = Counter::default();
-    /// Events that found a session's mailbox full; the connection is closed as overloaded.
+    /// Sessions whose mailbox was full; the connection is closed as overloaded.
     mailbox_full: Counter = Counter::default();
     /// Messages relayed.
     messages: Counter = Counter::default();

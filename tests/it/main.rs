@@ -3,19 +3,26 @@
 //! No sleeps: what takes time is awaited, with a deadline.
 
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "in a test, and in what tests share, that is how a failure is told"
 )]
 
+mod google;
 #[path = "../fixtures/mint.rs"]
 mod mint;
 mod phone;
+mod wire;
 mod world;
 
 mod chats;
 mod connecting;
+mod database_contract;
+mod database_faults;
+mod hostile;
 mod library;
 mod presence;
+mod production;
 mod typing;

@@ -7,6 +7,7 @@ use presence_bridge::clock::Clock;
 use presence_bridge::config::{Config, Environment};
 use presence_bridge::dev::accounts::AccountsStandIn;
 use presence_bridge::dev::database::{self, DEFAULT_RULES, DatabaseStandIn};
+use presence_bridge::telemetry::metrics::Metrics;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -112,6 +113,11 @@ impl World {
         .await;
     }
 
+    /// The metrics themselves, without a request that would count, too.
+    pub fn metrics(&self) -> &Metrics {
+        &self.running.as_ref().unwrap().metrics
+    }
+
     /// Drains the bridge, as SIGTERM does.
     pub(crate) async fn drain(&mut self) {
         let running = self.running.take().unwrap();
@@ -187,4 +193,11 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 /// Claims of a good token for `user`, as Google makes them.
 pub(crate) fn claims(user: &str, clock: &Clock) -> Value {
     mint::claims(PROJECT, user, clock.unix().0 / 1000)
+}
+
+/// Lets time pass at once; it runs on from there, so that real sockets keep working.
+pub async fn skip(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
