@@ -3,7 +3,6 @@
 //! No sleeps: what takes time is awaited, with a deadline.
 
 #![allow(
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
