@@ -241,9 +241,13 @@ impl HttpBody for TimelyBody {
 /// Says 503 and hears the request out, so that the answer is not lost to a reset.
 async fn refuse(mut stream: TcpStream, _turn: OwnedSemaphorePermit) {
     let spoken = tokio::time::timeout(REFUSAL_TIMEOUT, async {
+        let mut ignored = [0; 1024];
+        // An answer before the question is a broken connection to clients (hyper's among them).
+        if stream.read(&mut ignored).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(REFUSAL).await?;
         stream.shutdown().await?;
-        let mut ignored = [0; 1024];
         while stream.read(&mut ignored).await? > 0 {}
         io::Result::Ok(())
     });

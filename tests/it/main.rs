@@ -22,6 +22,7 @@ mod database_contract;
 mod database_faults;
 mod hostile;
 mod library;
+mod overload;
 mod presence;
 mod production;
 mod typing;
