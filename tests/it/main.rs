@@ -13,9 +13,11 @@ mod google;
 #[path = "../fixtures/mint.rs"]
 mod mint;
 mod phone;
+mod process;
 mod wire;
 mod world;
 
+mod binary;
 mod chats;
 mod connecting;
 mod database_contract;
