@@ -43,6 +43,7 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
                 Command::Dev => app::dev::start(config, around).await?,
                 Command::Run | Command::Check => app::start(config, around)?,
             };
+            tracing::info!(public = %running.public, admin = %running.admin, "serving");
             server::asked_to_stop().await?;
             tracing::info!("draining");
             let patience = running.drain_timeout();

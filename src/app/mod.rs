@@ -219,6 +219,10 @@ fn bridge(config: &Config, ground: &Ground, parts: Parts) -> Bridge {
 }
 
 impl Running {
+    pub fn metrics(&self) -> &Metrics {
+        &self.ground.metrics
+    }
+
     pub fn drain_timeout(&self) -> Duration {
         self.drain_timeout
     }

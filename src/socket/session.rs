@@ -157,8 +157,10 @@ impl Session {
             .connections_closed
             .get_or_create(&close_reason(end).into())
             .inc();
-        if let End::Closed(code) = end {
-            Box::pin(self.say_goodbye(code)).await;
+        match end {
+            End::Closed(code) => Box::pin(self.say_goodbye(code)).await,
+            // Whoever leaves the namespace keeps the transport, a place that counts for nobody.
+            End::Gone(_) => self.hang_up(true).await,
         }
     }
 
@@ -197,8 +199,16 @@ impl Session {
             && tokio::time::timeout(FAREWELL, line.written(before))
                 .await
                 .is_ok();
+        self.hang_up(heard).await;
+    }
+
+    /// Ends the transport: in order, unless the client is known not to listen or does not take the end.
+    async fn hang_up(&self, in_order: bool) {
+        let Some(line) = self.mailbox.line() else {
+            return;
+        };
         line.finish();
-        if !heard || tokio::time::timeout(FAREWELL, line.gone()).await.is_err() {
+        if !in_order || tokio::time::timeout(FAREWELL, line.gone()).await.is_err() {
             line.cut();
         }
     }

@@ -21,13 +21,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What the bridge asks of the rules, and nobody but administrators is let in.
-pub const RULES: &str = r#"{"rules":{
+pub(crate) const RULES: &str = r#"{"rules":{
     ".read": false, ".write": false,
     "presence": {".indexOn": ["online", "state"]}
 }}"#;
 
 /// A database with a namespace of this test's own, looked at past the client under test.
-pub struct Base {
+pub(crate) struct Base {
     host: String,
     namespace: String,
     client: reqwest::Client,
@@ -36,7 +36,7 @@ pub struct Base {
 
 impl Base {
     /// The emulator where one is named, else the stand-in.
-    pub async fn open(rules: &str) -> Self {
+    pub(crate) async fn open(rules: &str) -> Self {
         static OPENED: AtomicUsize = AtomicUsize::new(0);
         let number = OPENED.fetch_add(1, Ordering::SeqCst);
         let (host, serving) = match emulator() {
@@ -58,7 +58,7 @@ impl Base {
         base
     }
 
-    pub async fn put(&self, path: &str, body: String) -> (u16, Value) {
+    pub(crate) async fn put(&self, path: &str, body: String) -> (u16, Value) {
         let url = format!("http://{}{path}.json?ns={}", self.host, self.namespace);
         let request = self.client.put(url).bearer_auth("owner").body(body);
         let answer = soon(path, request.send()).await.unwrap();
@@ -66,7 +66,7 @@ impl Base {
         (status, answer.json().await.unwrap_or_default())
     }
 
-    pub async fn value(&self, path: &str) -> Value {
+    pub(crate) async fn value(&self, path: &str) -> Value {
         let url = format!("http://{}{path}.json?ns={}", self.host, self.namespace);
         let request = self.client.get(url).bearer_auth("owner");
         soon(path, request.send())
@@ -77,7 +77,7 @@ impl Base {
             .unwrap()
     }
 
-    pub fn client(&self, layout: Layout) -> Database {
+    pub(crate) fn client(&self, layout: Layout) -> Database {
         let target = Target::emulator(&self.host, &self.namespace).unwrap();
         client(target, layout, Duration::from_secs(20), Arc::new(Owner))
     }
@@ -93,7 +93,7 @@ fn emulator() -> Option<String> {
         .filter(|host| !host.is_empty())
 }
 
-pub async fn serve(stand_in: &DatabaseStandIn) -> (String, DropGuard) {
+pub(crate) async fn serve(stand_in: &DatabaseStandIn) -> (String, DropGuard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();
@@ -101,10 +101,10 @@ pub async fn serve(stand_in: &DatabaseStandIn) -> (String, DropGuard) {
     (host, stop.drop_guard())
 }
 
-pub const NODE: &str = "eu/1.a";
-pub const BOOT: &str = "b$1";
+pub(crate) const NODE: &str = "eu/1.a";
+pub(crate) const BOOT: &str = "b$1";
 
-pub fn client(
+pub(crate) fn client(
     target: Target,
     layout: Layout,
     timeout: Duration,
@@ -123,14 +123,14 @@ pub fn client(
     Database::new(options, tokens, Arc::default(), Clock::system()).unwrap()
 }
 
-pub fn record(online: bool, ms: u64) -> Record {
+pub(crate) fn record(online: bool, ms: u64) -> Record {
     Record {
         online,
         last_seen: UnixMillis(ms),
     }
 }
 
-pub fn user(name: &str) -> UserId {
+pub(crate) fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 

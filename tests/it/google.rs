@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 
 /// How long the keys are young: the shortest that the bridge believes.
-pub const KEYS_YOUNG_S: u64 = 300;
+pub(crate) const KEYS_YOUNG_S: u64 = 300;
 
 /// Hands out the first key of [`mint::keys`], and access tokens that the database takes from then on.
-pub struct Google {
+pub(crate) struct Google {
     pub address: SocketAddr,
     state: Arc<State>,
 }
@@ -31,7 +31,7 @@ struct State {
 }
 
 impl Google {
-    pub async fn open(database: &DatabaseStandIn) -> Self {
+    pub(crate) async fn open(database: &DatabaseStandIn) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -49,32 +49,32 @@ impl Google {
     }
 
     /// From now on the keys can be had, or not.
-    pub fn has_keys(&self, has: bool) {
+    pub(crate) fn has_keys(&self, has: bool) {
         self.state.has_keys.store(has, Ordering::SeqCst);
     }
 
-    pub fn keys_url(&self) -> String {
+    pub(crate) fn keys_url(&self) -> String {
         format!("http://{}/keys", self.address)
     }
 
-    pub fn keys_asked(&self) -> usize {
+    pub(crate) fn keys_asked(&self) -> usize {
         self.state.keys_asked.load(Ordering::SeqCst)
     }
 
     /// How many access tokens were handed out.
-    pub fn issued(&self) -> usize {
+    pub(crate) fn issued(&self) -> usize {
         self.state.issued.load(Ordering::SeqCst)
     }
 
     /// The database forgets the token handed out as the `number`th.
-    pub fn revoke(&self, number: usize) {
+    pub(crate) fn revoke(&self, number: usize) {
         self.state
             .database
             .refuse_admin_token(&access_token(number));
     }
 
     /// A service account's key file whose tokens come from here.
-    pub fn key_file(&self) -> KeyFile {
+    pub(crate) fn key_file(&self) -> KeyFile {
         let uri = format!("http://{}/token", self.address);
         KeyFile::write(&mint::keys()[1].key_file(&uri).to_string())
     }
@@ -99,12 +99,12 @@ impl State {
 }
 
 /// The token handed out as the `number`th.
-pub fn access_token(number: usize) -> String {
+pub(crate) fn access_token(number: usize) -> String {
     format!("ya29.canary-{number}")
 }
 
 /// A file of the test's own, gone when dropped.
-pub struct KeyFile(PathBuf);
+pub(crate) struct KeyFile(PathBuf);
 
 impl KeyFile {
     fn write(text: &str) -> Self {
@@ -118,7 +118,7 @@ impl KeyFile {
         Self(path)
     }
 
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }

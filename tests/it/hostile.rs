@@ -128,6 +128,24 @@ async fn a_transport_that_never_connects_is_closed() {
     until_open(&world, 0).await;
 }
 
+#[tokio::test]
+async fn a_transport_that_was_refused_or_left_is_closed() {
+    let world = World::with(&[("PING_TIMEOUT", "2m")]).await;
+    let mut refused = Wire::open(world.bridge).await.upgraded(world.bridge).await;
+    refused.text(r#"40{"token":"bad"}"#).await;
+    refused.until("unauthorized").await;
+    skip(LONG).await;
+    refused.rest().await;
+    // Otherwise one user could hold every place, and count as no connection at all.
+    let mut left = Wire::open(world.bridge).await.upgraded(world.bridge).await;
+    left.text(&format!("40{}", json!({ "token": world.token("ann") })))
+        .await;
+    left.until("\"ready\"").await;
+    left.text("41").await;
+    left.rest().await;
+    until_open(&world, 0).await;
+}
+
 /// A session over polling: its id, and a client to ask with.
 async fn polling(bridge: SocketAddr) -> (reqwest::Client, String) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -177,7 +195,7 @@ async fn a_polling_body_that_never_ends_is_closed() {
         "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n4"
     );
     wire.say(head.as_bytes()).await;
-    until_open(&world, 2).await;
+    until_open(&world, 1).await;
     // Each byte comes in good time, the body never ends; the session itself ends by its pings.
     for _ in 0..8 {
         skip(LONG / 2).await;

@@ -3,7 +3,6 @@
 //! No sleeps: what takes time is awaited, with a deadline.
 
 #![allow(
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -14,15 +13,18 @@ mod google;
 #[path = "../fixtures/mint.rs"]
 mod mint;
 mod phone;
+mod process;
 mod wire;
 mod world;
 
+mod binary;
 mod chats;
 mod connecting;
 mod database_contract;
 mod database_faults;
 mod hostile;
 mod library;
+mod overload;
 mod presence;
 mod production;
 mod typing;

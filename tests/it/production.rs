@@ -52,7 +52,7 @@ impl Site {
         ];
         all.extend(settings);
         let serving = serve(listener, &database);
-        let bridge = start(&production(&all), clock.clone()).await;
+        let bridge = start(&production(&all), clock.clone());
         Self {
             google,
             database,

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-pub struct Wire(pub TcpStream);
+pub(crate) struct Wire(TcpStream);
 
 impl Wire {
-    pub async fn open(address: SocketAddr) -> Self {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
         Self(
             soon("a connection", TcpStream::connect(address))
                 .await
@@ -17,14 +17,14 @@ impl Wire {
     }
 
     /// With a receive buffer of so many bytes (Linux doubles it).
-    pub async fn with_buffer(address: SocketAddr, bytes: u32) -> Self {
+    pub(crate) async fn with_buffer(address: SocketAddr, bytes: u32) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(bytes).unwrap();
         Self(soon("a connection", socket.connect(address)).await.unwrap())
     }
 
     /// A WebSocket up to and with Engine.IO's open packet.
-    pub async fn upgraded(self, address: SocketAddr) -> Self {
+    pub(crate) async fn upgraded(self, address: SocketAddr) -> Self {
         let mut wire = self;
         let head = format!(
             "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {address}\r\n\
@@ -37,18 +37,18 @@ impl Wire {
     }
 
     /// Sends what the other side still takes.
-    pub async fn say(&mut self, bytes: &[u8]) {
+    pub(crate) async fn say(&mut self, bytes: &[u8]) {
         // A bridge that has had enough closes; what matters is what it says.
         self.0.write_all(bytes).await.unwrap_or_default();
     }
 
     /// Sends one text frame, masked as clients must.
-    pub async fn text(&mut self, text: &str) {
+    pub(crate) async fn text(&mut self, text: &str) {
         self.say(&frame(0x81, text.as_bytes())).await;
     }
 
     /// Reads until `part` was heard; frames and all, as text.
-    pub async fn until(&mut self, part: &str) -> String {
+    pub(crate) async fn until(&mut self, part: &str) -> String {
         let mut heard = Vec::new();
         let mut chunk = [0; 4096];
         soon(part, async {
@@ -66,12 +66,12 @@ impl Wire {
     }
 
     /// Everything up to the end of the connection, orderly or not.
-    pub async fn rest(&mut self) -> String {
+    pub(crate) async fn rest(&mut self) -> String {
         rest_of(&mut self.0).await
     }
 
     /// Sends and listens at the same time: neither side can block the other.
-    pub async fn exchange(self, bytes: Vec<u8>) -> String {
+    pub(crate) async fn exchange(self, bytes: Vec<u8>) -> String {
         let (mut from, mut to) = self.0.into_split();
         let sending = tokio::spawn(async move {
             to.write_all(&bytes).await.unwrap_or_default();
@@ -98,7 +98,7 @@ async fn rest_of(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
 }
 
 /// A client's frame with this first byte: final bit, reserved bits, opcode.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | u8::try_from(short).unwrap()),

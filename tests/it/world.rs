@@ -114,8 +114,8 @@ impl World {
     }
 
     /// The metrics themselves, without a request that would count, too.
-    pub fn metrics(&self) -> &Metrics {
-        &self.running.as_ref().unwrap().metrics
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.running.as_ref().unwrap().metrics()
     }
 
     /// Drains the bridge, as SIGTERM does.
@@ -196,7 +196,7 @@ pub(crate) fn claims(user: &str, clock: &Clock) -> Value {
 }
 
 /// Lets time pass at once; it runs on from there, so that real sockets keep working.
-pub async fn skip(time: Duration) {
+pub(crate) async fn skip(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
