@@ -43,7 +43,10 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
                 Command::Dev => app::dev::start(config, around).await?,
                 Command::Run | Command::Check => app::start(config, around).await?,
             };
-            server::asked_to_stop().await?;
+            tokio::select! {
+                asked = server::asked_to_stop() => asked?,
+                () = running.deposed() => {}
+            }
             tracing::info!("draining");
             let patience = running.drain_timeout();
             tokio::select! {

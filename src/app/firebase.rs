@@ -11,14 +11,14 @@ use crate::firebase::id_token::{Rules, TenantPolicy, Verifier};
 use crate::firebase::keys::{Keys, KeysState};
 use crate::firebase::schema::{DatabasePath, Layout};
 use crate::http::health::{Condition, Health};
-use crate::services::mirror::{self, MirrorHandle, MirrorOptions, MirrorTask, Process};
+use crate::services::mirror::{self, MirrorHandle, MirrorOptions, MirrorTask, Process, Standing};
 use crate::services::ports::Verify;
 use crate::services::presence::Adopted;
 use crate::telemetry::metrics::Metrics;
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// First and longest pause after a failed write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -77,7 +77,7 @@ pub(super) fn mirror(
     metrics: &Arc<Metrics>,
     adopted: mpsc::Sender<Adopted>,
     health: Health,
-) -> anyhow::Result<(MirrorHandle, MirrorTask, Health)> {
+) -> anyhow::Result<(MirrorHandle, watch::Receiver<Standing>, MirrorTask, Health)> {
     let me = Process {
         node: config.node_name.clone(),
         boot: format!("{:016x}", rand::random::<u64>()),
@@ -91,6 +91,8 @@ pub(super) fn mirror(
         presence_path: DatabasePath::parse(&config.presence_path).context("PRESENCE_PATH")?,
         nodes_path: DatabasePath::parse(&config.presence_nodes_path)
             .context("PRESENCE_NODES_PATH")?,
+        fence_path: DatabasePath::parse(&config.presence_fence_path)
+            .context("PRESENCE_FENCE_PATH")?,
         layout: match config.presence_layout {
             config::Layout::Bridge => Layout::Bridge,
             config::Layout::FirebaseGuide => Layout::FirebaseGuide,
@@ -113,6 +115,7 @@ pub(super) fn mirror(
         heartbeat_interval: config.presence_heartbeat_interval,
         drain_timeout: super::flush_budget(config.drain_timeout),
         me,
+        fence: config.presence_fence == config::Fence::Rules,
         jitter: rand::random::<f64>,
     };
     let (handle, standing, task) = mirror::mirror(
@@ -122,12 +125,13 @@ pub(super) fn mirror(
         Arc::clone(metrics),
         clock.clone(),
     );
-    let health = health.with(move || match *standing.borrow() {
+    let watched = standing.clone();
+    let health = health.with(move || match *watched.borrow() {
         standing if !standing.tried => Condition::NotReady("database_not_asked_yet"),
         standing if standing.degraded => Condition::Degraded("database_unreachable"),
         _ => Condition::Well,
     });
-    Ok((handle, task, health))
+    Ok((handle, standing, task, health))
 }
 
 fn credentials(

@@ -9,7 +9,7 @@ use crate::domain::quota::Quota;
 use crate::http::health::{Condition, Health};
 use crate::services::access::OpenAccess;
 use crate::services::messages::Messages;
-use crate::services::mirror::Drained;
+use crate::services::mirror::{Drained, Standing};
 use crate::services::ports::Announce;
 use crate::services::presence::{Outside, Presence};
 use crate::services::typing::Typing;
@@ -27,7 +27,7 @@ use axum::http::HeaderValue;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +52,7 @@ pub struct Running {
     /// Tells the mirror to flush what is left and end.
     flush: CancellationToken,
     mirroring: JoinHandle<Drained>,
+    standing: watch::Receiver<Standing>,
     drain_timeout: Duration,
     on_drain: OnDrain,
 }
@@ -102,7 +103,8 @@ pub async fn start(config: &Config, around: Surroundings) -> anyhow::Result<Runn
     });
     let (verify, health) = firebase::identity(config, &clock, &metrics, &background, health)?;
     let (adopt, adopted) = mpsc::channel(1);
-    let (mirror, mirror_task, health) = firebase::mirror(config, &clock, &metrics, adopt, health)?;
+    let (mirror, standing, mirror_task, health) =
+        firebase::mirror(config, &clock, &metrics, adopt, health)?;
     let flush = CancellationToken::new();
     let mirroring = tokio::spawn(mirror_task.run(flush.clone()));
     let typing = Arc::new(Typing::new(
@@ -163,6 +165,7 @@ pub async fn start(config: &Config, around: Surroundings) -> anyhow::Result<Runn
         tasks,
         flush,
         mirroring,
+        standing,
         drain_timeout: config.drain_timeout,
         on_drain: config.presence_on_drain,
     };
@@ -201,6 +204,19 @@ impl Running {
         self.drain_timeout
     }
 
+    /// Returns when another process has taken over presence: this one should drain.
+    pub async fn deposed(&self) {
+        let mut standing = self.standing.clone();
+        if standing
+            .wait_for(|standing| standing.deposed)
+            .await
+            .is_err()
+        {
+            // The mirror has ended without it.
+            std::future::pending().await
+        }
+    }
+
     /// Not ready, nobody new, everybody told to reconnect, the truth flushed: in this order, within the drain timeout.
     pub async fn drain(self) {
         let Self {
@@ -210,6 +226,7 @@ impl Running {
             tasks,
             flush,
             mirroring,
+            standing,
             ..
         } = self;
         bridge.live.drain();
@@ -225,6 +242,7 @@ impl Running {
             );
         }
         match self.on_drain {
+            _ if standing.borrow().deposed => bridge.presence.settled().await,
             OnDrain::Offline => bridge.presence.end_graces().await,
             OnDrain::Handover => bridge.presence.settled().await,
         }

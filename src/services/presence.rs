@@ -207,7 +207,8 @@ impl Presence {
         let now = self.outside.clock.unix();
         for (user, last_seen) in found {
             // A record may claim to be of the future; what follows from it must not.
-            self.book.adopted(&user, last_seen.min(now), self.adoption_ends);
+            self.book
+                .adopted(&user, last_seen.min(now), self.adoption_ends);
         }
     }
 

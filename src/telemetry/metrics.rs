@@ -72,7 +72,8 @@ labels! {
     StatusLabels { status: UserStatus = Online => "online", Lingering => "lingering" }
     /// A request to the Realtime Database.
     DatabaseLabels { op: DatabaseOp =
-        Flush => "flush", Beat => "beat", Read => "read", Adopt => "adopt", Nodes => "nodes", Forget => "forget" }
+        Flush => "flush", Beat => "beat", Read => "read", Adopt => "adopt", Nodes => "nodes", Forget => "forget",
+        Fence => "fence", Sweep => "sweep" }
     /// How a request to Google ended.
     RequestLabels { outcome: RequestOutcome =
         Ok => "ok", NotSent => "not_sent", Ambiguous => "ambiguous", Busy => "busy", BadData => "bad_data", Denied => "denied" }
@@ -173,6 +174,8 @@ metrics! {
     mirror_oldest_age_seconds: Gauge = Gauge::default();
     /// Records that somebody else had changed and the mirror put right; 0 in a healthy run.
     sweep_corrections: Counter = Counter::default();
+    /// Epoch of the fence under which this process writes; 0 without one.
+    fence_epoch: Gauge = Gauge::default();
     /// Requests to the Realtime Database, by operation.
     database_requests: Family<DatabaseLabels, Counter> = Family::default();
     /// Requests to the Realtime Database, by outcome.

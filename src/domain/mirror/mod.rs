@@ -6,7 +6,7 @@
 //!            want()                 next_batch()             settle(Written)
 //!  settled ─────────▶ queued ─────────────────▶ in flight ─────────────────▶ settled
 //!     ▲                 │  ▲                        │
-//!     └─────────────────┘  └────────────────────────┤ settle(NotSent | Ambiguous | Busy | Denied)
+//!     └─────────────────┘  └────────────────────────┤ settle(NotSent | Ambiguous | Barred | Busy | Denied)
 //!      back at what is                              │ settle(BadData), alone
 //!      confirmed: no write            parked ◀──────┘
 //! ```
@@ -189,6 +189,15 @@ impl Mirror {
             Outcome::NotSent | Outcome::Busy { .. } | Outcome::Denied => {
                 self.backoff.failed(outcome, now, &self.limits, jitter);
                 for item in items {
+                    self.give_back(&item);
+                }
+            }
+            Outcome::Barred => {
+                self.backoff.failed(outcome, now, &self.limits, jitter);
+                for item in items {
+                    if let Some(entry) = self.users.get_mut(&item.user) {
+                        entry.confirmed = None;
+                    }
                     self.give_back(&item);
                 }
             }

@@ -18,10 +18,12 @@ use crate::clock::Clock;
 use crate::domain::ids::UserId;
 use crate::domain::mirror::Record;
 use crate::domain::time::UnixMillis;
-use crate::services::ports::{BoxFuture, NodeBeat, ReadError, Records, StoredRecord, WriteError};
+use crate::services::ports::{
+    BoxFuture, FenceRecord, FoundFence, NodeBeat, ReadError, Records, StoredRecord, WriteError,
+};
 use crate::telemetry::metrics::{DatabaseOp, Metrics, RequestOutcome};
 use outcome::{Answer, Fault};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH};
 use reqwest::{Client, Method, Response, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,12 +41,18 @@ const MAX_RECORD_BYTES: usize = 16 << 10;
 /// Enough for the reason that a failure states.
 const MAX_ERROR_BYTES: usize = 16 << 10;
 
+/// Asks for the tag of what is read; firebase.google.com/docs/database/rest/save-data, "Conditional requests".
+const ASKS_FOR_TAG: &str = "X-Firebase-ETag";
+/// Whom the rules see when a batch carries an epoch.
+const FENCED_UID: &str = "presence-bridge";
+
 /// Where and what to write.
 #[derive(Clone, Debug)]
 pub struct DatabaseOptions {
     pub target: Target,
     pub presence_path: DatabasePath,
     pub nodes_path: DatabasePath,
+    pub fence_path: DatabasePath,
     pub layout: Layout,
     /// This node's name, which its successor inherits.
     pub node: String,
@@ -74,9 +82,19 @@ struct Call {
     method: Method,
     url: Url,
     body: Option<Vec<u8>>,
+    condition: Condition,
     /// How much of a successful answer is read; 0 for writes whose status says it all.
     limit_bytes: usize,
     timeout: Duration,
+}
+
+/// What a request asks of the tag that names a place's content.
+enum Condition {
+    None,
+    /// Tell it.
+    Tag,
+    /// Write only while it is this one.
+    If(String),
 }
 
 impl Database {
@@ -114,6 +132,7 @@ impl Database {
             method,
             url,
             body: None,
+            condition: Condition::None,
             limit_bytes: 0,
             timeout: self.options.timeout,
         }
@@ -123,7 +142,7 @@ impl Database {
     async fn ask(&self, call: &Call) -> Result<Answer, Fault> {
         let token = self.token().await?;
         let answer = self.ask_as(&token, call).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
+        if answer.status != StatusCode::UNAUTHORIZED || is_denied_by_rules(&answer) {
             return Ok(answer);
         }
         self.tokens.invalidate(&token);
@@ -152,6 +171,11 @@ impl Database {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
         }
+        request = match &call.condition {
+            Condition::None => request,
+            Condition::Tag => request.header(ASKS_FOR_TAG, "true"),
+            Condition::If(tag) => request.header(IF_MATCH, tag),
+        };
         let response = request
             .send()
             .await
@@ -159,6 +183,8 @@ impl Database {
         let now = outcome::system_time(self.clock.unix().0);
         let status = response.status();
         let retry_after = outcome::retry_after(response.headers(), now);
+        let etag = response.headers().get(ETAG);
+        let etag = etag.and_then(|tag| Some(tag.to_str().ok()?.to_owned()));
         let body = if status.is_success() {
             whole_body(response, call.limit_bytes).await?
         } else {
@@ -167,6 +193,7 @@ impl Database {
         Ok(Answer {
             status,
             retry_after,
+            etag,
             body,
         })
     }
@@ -244,10 +271,17 @@ impl Records for Database {
     fn write<'a>(
         &'a self,
         records: &'a [(UserId, Record)],
+        epoch: Option<u64>,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         Box::pin(async move {
             let o = &self.options;
             let mut call = self.call(Method::PATCH, silent(o.target.url(&o.presence_path)));
+            if let Some(epoch) = epoch {
+                let seen = serde_json::json!({ "uid": FENCED_UID, "epoch": epoch });
+                call.url
+                    .query_pairs_mut()
+                    .append_pair("auth_variable_override", &seen.to_string());
+            }
             let patch = PresencePatch {
                 layout: o.layout,
                 node: &o.node,
@@ -313,6 +347,49 @@ impl Records for Database {
             self.write_call(DatabaseOp::Forget, call).await.map(drop)
         })
     }
+
+    fn fence(&self) -> BoxFuture<'_, Result<FoundFence, ReadError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            let mut call = self.call(Method::GET, o.target.url(&o.fence_path));
+            call.condition = Condition::Tag;
+            call.limit_bytes = MAX_RECORD_BYTES;
+            let request = async {
+                let answer = self.ask(&call).await;
+                let tag = answer.as_ref().ok().and_then(|answer| answer.etag.clone());
+                let body = outcome::read_result(answer)?;
+                let untold = || ReadError::Denied("no ETag for the fence".to_owned());
+                Ok((body, tag.ok_or_else(untold)?))
+            };
+            let (body, tag) = self
+                .measure(DatabaseOp::Fence, outcome::read_label, request)
+                .await?;
+            let record = schema::read_fence(&body).map_err(|_| ReadError::Unavailable)?;
+            Ok(FoundFence { record, tag })
+        })
+    }
+
+    fn take_fence<'a>(
+        &'a self,
+        record: &'a FenceRecord,
+        tag: &'a str,
+    ) -> BoxFuture<'a, Result<bool, WriteError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            // Not silent: that and a condition exclude each other.
+            let mut call = self.call(Method::PUT, o.target.url(&o.fence_path));
+            call.body = Some(schema::fence_body(record).to_string().into_bytes());
+            call.condition = Condition::If(tag.to_owned());
+            let request = async {
+                match self.ask(&call).await {
+                    Ok(answer) if answer.status == StatusCode::PRECONDITION_FAILED => Ok(false),
+                    asked => outcome::write_result(asked).map(|_| true),
+                }
+            };
+            self.measure(DatabaseOp::Fence, outcome::write_label, request)
+                .await
+        })
+    }
 }
 
 /// Response bytes are what Google bills.
@@ -335,6 +412,12 @@ fn told<T>(read: Understood<T>, what: &str) -> Vec<T> {
 fn is_index_missing(answer: &Answer) -> bool {
     let text = String::from_utf8_lossy(&answer.body);
     answer.status == StatusCode::BAD_REQUEST && text.contains("ndex not defined")
+}
+
+/// Status 401 because of the rules, which a fresh token does not change.
+fn is_denied_by_rules(answer: &Answer) -> bool {
+    answer.status == StatusCode::UNAUTHORIZED
+        && String::from_utf8_lossy(&answer.body).contains("Permission denied")
 }
 
 /// All of a successful answer. Nothing is read of an answer whose status says it all.

@@ -32,6 +32,7 @@ fn options(address: &str, layout: Layout) -> DatabaseOptions {
         target: Target::production(&format!("http://{address}")).unwrap(),
         presence_path: DatabasePath::parse("/presence").unwrap(),
         nodes_path: DatabasePath::parse("/presenceNodes").unwrap(),
+        fence_path: DatabasePath::parse("/presenceFence").unwrap(),
         layout,
         node: "main".to_owned(),
         boot: "boot.1".to_owned(),
@@ -69,13 +70,13 @@ fn ann() -> [(UserId, Record); 1] {
 
 async fn write_after(reply: Reply) -> Result<(), WriteError> {
     let (_script, database) = bench([reply.clone(), reply]).await;
-    database.write(&ann()).await
+    database.write(&ann(), None).await
 }
 
 #[tokio::test]
 async fn a_batch_is_one_silent_patch_with_the_keys_in_the_body() {
     let (script, database) = bench([say(204, "")]).await;
-    assert_eq!(database.write(&ann()).await, Ok(()));
+    assert_eq!(database.write(&ann(), None).await, Ok(()));
     let asked = script.asked();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].line, "PATCH /presence.json?print=silent");
@@ -138,10 +139,13 @@ async fn a_refused_connection_is_not_sent_and_a_hang_is_ambiguous() {
     drop(listener);
     assert_ne!(closed, script.address);
     let database = database_of(options(&closed.to_string(), Layout::Bridge));
-    assert_eq!(database.write(&ann()).await, Err(WriteError::NotSent));
+    assert_eq!(database.write(&ann(), None).await, Err(WriteError::NotSent));
     let database = hasty([Reply::Hang]).await;
-    assert_eq!(database.write(&ann()).await, Err(WriteError::Ambiguous));
-    while database.write(&ann()).await != Ok(()) {
+    assert_eq!(
+        database.write(&ann(), None).await,
+        Err(WriteError::Ambiguous)
+    );
+    while database.write(&ann(), None).await != Ok(()) {
         // On a new connection it works, sooner or later on a busy machine.
     }
 }
@@ -155,7 +159,7 @@ async fn no_token_is_not_sent() {
     });
     let options = options(&script.address.to_string(), Layout::Bridge);
     let database = Database::new(options, tokens, Arc::default(), Clock::system()).unwrap();
-    assert_eq!(database.write(&ann()).await, Err(WriteError::NotSent));
+    assert_eq!(database.write(&ann(), None).await, Err(WriteError::NotSent));
     assert_eq!(script.asked().len(), 0);
 }
 
@@ -163,7 +167,7 @@ async fn no_token_is_not_sent() {
 async fn a_refused_token_is_replaced_once() {
     let expired = say(401, r#"{"error":"Auth token is expired"}"#);
     let (script, database) = bench([expired.clone(), say(204, ""), expired.clone(), expired]).await;
-    assert_eq!(database.write(&ann()).await, Ok(()));
+    assert_eq!(database.write(&ann(), None).await, Ok(()));
     let tokens: Vec<String> = script
         .asked()
         .into_iter()
@@ -171,7 +175,7 @@ async fn a_refused_token_is_replaced_once() {
         .collect();
     assert_eq!(tokens, ["Bearer first", "Bearer second"]);
     let denied = WriteError::Denied("status 401: Auth token is expired".to_owned());
-    assert_eq!(database.write(&ann()).await, Err(denied));
+    assert_eq!(database.write(&ann(), None).await, Err(denied));
     assert_eq!(script.asked().len(), 4);
 }
 
@@ -298,7 +302,7 @@ async fn the_emulator_is_asked_as_owner_in_its_namespace() {
     options.target = Target::emulator(&script.address.to_string(), "chat").unwrap();
     let owner = Arc::new(crate::firebase::bearer::Owner);
     let database = Database::new(options, owner, Arc::default(), Clock::system()).unwrap();
-    assert_eq!(database.write(&ann()).await, Ok(()));
+    assert_eq!(database.write(&ann(), None).await, Ok(()));
     let asked = &script.asked()[0];
     assert_eq!(asked.line, "PATCH /presence.json?ns=chat&print=silent");
     assert_eq!(asked.authorization, "Bearer owner");
@@ -311,8 +315,11 @@ async fn requests_are_counted_by_kind_and_outcome() {
     let options = options(&script.address.to_string(), Layout::Bridge);
     let tokens = Arc::new(TwoTokens::default());
     let database = Database::new(options, tokens, Arc::clone(&metrics), Clock::system()).unwrap();
-    assert_eq!(database.write(&ann()).await, Ok(()));
-    assert_eq!(database.write(&ann()).await, Err(WriteError::Ambiguous));
+    assert_eq!(database.write(&ann(), None).await, Ok(()));
+    assert_eq!(
+        database.write(&ann(), None).await,
+        Err(WriteError::Ambiguous)
+    );
     let page = metrics.encode().unwrap();
     for line in [
         r#"bridge_database_requests_total{op="flush"} 2"#,

@@ -11,7 +11,7 @@ mod tests;
 use crate::domain::ids::{IdError, UserId, decode_key, encode_key};
 use crate::domain::mirror::Record;
 use crate::domain::time::UnixMillis;
-use crate::services::ports::{NodeBeat, StoredRecord};
+use crate::services::ports::{FenceRecord, NodeBeat, StoredRecord};
 use json::each_child;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
@@ -143,6 +143,33 @@ pub(super) fn beat_body(interval: Duration) -> Value {
 pub(super) fn read_beat(answer: &[u8]) -> Option<UnixMillis> {
     let value: Value = serde_json::from_slice(answer).ok()?;
     millis(value.get("heartbeat")?)
+}
+
+/// The body of the fence record. The nonce is text: JSON numbers do not hold 64 bits.
+pub(super) fn fence_body(record: &FenceRecord) -> Value {
+    json!({ "epoch": record.epoch, "owner": record.owner, "nonce": record.nonce.to_string() })
+}
+
+/// The fence record in an answer. What is missing or of another shape counts as nobody's; but an
+/// epoch that can be read is kept, since epochs only rise.
+pub(super) fn read_fence(answer: &[u8]) -> serde_json::Result<Option<FenceRecord>> {
+    let value: Value = serde_json::from_slice(answer)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+    let epoch = value.get("epoch").and_then(Value::as_f64);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast saturates, and both ends are refused as epochs"
+    )]
+    let epoch = epoch.unwrap_or_default() as u64;
+    Ok(Some(FenceRecord {
+        epoch,
+        owner: text("owner").to_owned(),
+        nonce: text("nonce").parse().unwrap_or_default(),
+    }))
 }
 
 /// What a read understood, and how many children it did not.

@@ -21,15 +21,17 @@ pub(super) enum Kind {
     Batch,
     Beat,
     Look,
+    Fence,
 }
 
 impl Kind {
     /// The order of turns, beginning after `self`.
-    fn turns(self) -> [Self; 3] {
+    fn turns(self) -> [Self; 4] {
         match self {
-            Self::Batch => [Self::Beat, Self::Look, Self::Batch],
-            Self::Beat => [Self::Look, Self::Batch, Self::Beat],
-            Self::Look => [Self::Batch, Self::Beat, Self::Look],
+            Self::Batch => [Self::Fence, Self::Beat, Self::Look, Self::Batch],
+            Self::Beat => [Self::Look, Self::Batch, Self::Fence, Self::Beat],
+            Self::Look => [Self::Batch, Self::Fence, Self::Beat, Self::Look],
+            Self::Fence => [Self::Beat, Self::Look, Self::Batch, Self::Fence],
         }
     }
 }
@@ -71,11 +73,16 @@ impl MirrorTask {
     }
 
     fn is_asking(&self) -> bool {
-        self.write.is_some() || self.beat.is_some() || self.look.is_some()
+        self.write.is_some()
+            || self.beat.is_some()
+            || self.look.is_some()
+            || self.gate.asking.is_some()
     }
 
     fn due(&self, kind: Kind) -> Option<Instant> {
         match kind {
+            Kind::Batch | Kind::Look if !self.gate.is_open() => None,
+            Kind::Fence => self.gate.due().filter(|_| self.write.is_none()),
             Kind::Batch if self.standing.borrow().tried => self.core.next_deadline(),
             Kind::Batch => Some(self.core.next_deadline()?.max(self.patient_until)),
             Kind::Beat => self.next_beat.filter(|_| self.beat.is_none()),
@@ -99,8 +106,12 @@ impl MirrorTask {
                     return false;
                 };
                 self.publisher.sent(batch.records.len());
-                self.write = Some(Box::pin(async move { records.write(&batch.records).await }));
+                let epoch = self.gate.epoch();
+                self.write = Some(Box::pin(async move {
+                    records.write(&batch.records, epoch).await
+                }));
             }
+            Kind::Fence => self.gate.ask(&records),
             Kind::Beat => self.beat = Some(Box::pin(async move { records.beat().await })),
             Kind::Look => {
                 let Some(time) = self.database_now(now) else {
@@ -139,11 +150,11 @@ impl MirrorTask {
 
     pub(super) fn settle(&mut self, result: Result<(), WriteError>, now: Instant) {
         let parked = self.core.balance().parked;
-        self.core
-            .settle(outcome_of(&result), now, (self.options.jitter)());
+        let outcome = self.gate.judge(&result, now);
+        self.core.settle(outcome, now, (self.options.jitter)());
         match result {
             Ok(()) => {}
-            Err(WriteError::Denied(reason)) => {
+            Err(WriteError::Denied(reason)) if outcome == Outcome::Denied => {
                 tracing::error!(reason, "the database refuses the presence records");
             }
             Err(error) => tracing::debug!(%error, "presence records are not written yet"),

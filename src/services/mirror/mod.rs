@@ -5,6 +5,7 @@
 //! the database is out of reach, one request at a time asks for it, and the kinds take turns.
 
 mod adoption;
+mod fence;
 mod flights;
 mod publish;
 
@@ -18,6 +19,7 @@ use crate::domain::time::UnixMillis;
 use crate::services::ports::{BoxFuture, ReadError, Record, Records, WriteError};
 use crate::telemetry::metrics::Metrics;
 pub use adoption::{AdoptedUser, Adoption, Process, adopt};
+use fence::{Asked, Gate};
 use flights::Kind;
 use publish::Publisher;
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -49,6 +51,8 @@ pub struct MirrorOptions {
     /// How long pending transitions are flushed after the drain began.
     pub drain_timeout: Duration,
     pub me: Process,
+    /// Whether batches carry an epoch that the database's rules check.
+    pub fence: bool,
     /// From 0 to 1; chance, but for tests.
     pub jitter: fn() -> f64,
 }
@@ -62,6 +66,8 @@ pub struct Standing {
     pub adopted: bool,
     /// The last that was heard of the database was bad.
     pub degraded: bool,
+    /// Another process has taken over; this one writes no more and should drain.
+    pub deposed: bool,
 }
 
 /// What the drain could not do.
@@ -106,6 +112,7 @@ pub struct MirrorTask {
     look: Slot<Result<Adoption, ReadError>>,
     reread: Slot<Vec<(Recheck, Found)>>,
     burial: Slot<Result<(), WriteError>>,
+    gate: Gate,
     /// Batches wait until then for the first look.
     patient_until: Instant,
     next_beat: Option<Instant>,
@@ -129,6 +136,7 @@ enum Event {
     Looked(Result<Adoption, ReadError>),
     Reread(Vec<(Recheck, Found)>),
     Buried(Result<(), WriteError>),
+    Fenced(Asked),
     Delivered,
     Woken,
 }
@@ -143,6 +151,10 @@ pub fn mirror(
 ) -> (MirrorHandle, watch::Receiver<Standing>, MirrorTask) {
     let (handle, queue) = mpsc::channel(QUEUE_LENGTH);
     let (standing, watch) = watch::channel(Standing::default());
+    let gate = match options.fence {
+        true => Gate::on(&options.me.boot, clock.instant()),
+        false => Gate::off(),
+    };
     let task = MirrorTask {
         core: Mirror::new(options.limits),
         publisher: Publisher::new(metrics),
@@ -161,6 +173,7 @@ pub fn mirror(
         look: None,
         reread: None,
         burial: None,
+        gate,
         next_look: None,
         database_time: None,
         waited_for: BTreeSet::new(),
@@ -189,6 +202,10 @@ impl MirrorTask {
             self.handle(event);
         }
         self.say_farewell().await;
+        if self.gate.is_deposed() {
+            tracing::info!("presence is left to the process that has taken over");
+            return Drained { unwritten: 0 };
+        }
         let unwritten = self.core.unwritten();
         if unwritten > 0 {
             tracing::warn!(unwritten, "users are left in the database as they were");
@@ -205,6 +222,7 @@ impl MirrorTask {
             result = landed(&mut self.look) => Event::Looked(result),
             found = landed(&mut self.reread) => Event::Reread(found),
             result = landed(&mut self.burial) => Event::Buried(result),
+            asked = landed(&mut self.gate.asking) => Event::Fenced(asked),
             count = self.queue.recv_many(&mut self.inbox, BURST), if !self.queue_ended => {
                 Event::Wanted(count)
             }
@@ -233,6 +251,7 @@ impl MirrorTask {
             Event::Beaten(result) => self.beaten(result, now),
             Event::Looked(result) => self.looked(result, now),
             Event::Reread(found) => self.reread(&found, now),
+            Event::Fenced(asked) => self.fenced(asked, now),
             Event::Buried(Err(_)) => {
                 // They are found again, and their users with them.
                 self.next_look.get_or_insert(now + LOOK_AGAIN);
@@ -273,7 +292,8 @@ impl MirrorTask {
         let Some(until) = self.drain_until else {
             return false;
         };
-        let idle = self.queue_ended && self.write.is_none() && self.core.next_deadline().is_none();
+        let nothing_to_write = self.core.next_deadline().is_none() || self.gate.is_deposed();
+        let idle = self.queue_ended && self.write.is_none() && nothing_to_write;
         idle || until <= now
     }
 

@@ -41,6 +41,11 @@ impl Publisher {
             .inc_by(u64::try_from(records).unwrap_or(u64::MAX));
     }
 
+    /// The epoch that batches carry; 0 without one.
+    pub(super) fn epoch(&self, epoch: u64) {
+        self.metrics.fence_epoch.set(gauge(epoch));
+    }
+
     pub(super) fn corrected(&self, users: usize) {
         self.metrics
             .sweep_corrections

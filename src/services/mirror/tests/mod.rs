@@ -2,6 +2,7 @@
 
 mod adoption;
 mod fake;
+mod fence;
 mod simulation;
 
 use super::*;
@@ -31,13 +32,19 @@ impl Bench {
     }
 
     fn start(fake: Fake) -> Self {
+        Self::start_as(fake, BOOT, false)
+    }
+
+    fn start_as(fake: Fake, boot: &'static str, fence: bool) -> Self {
+        let fake = fake.seen_by(boot);
         let options = MirrorOptions {
+            fence,
             limits: Limits::default(),
             heartbeat_interval: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(8),
             me: Process {
                 node: NODE.to_owned(),
-                boot: BOOT.to_owned(),
+                boot: boot.to_owned(),
             },
             jitter: || 0.5,
         };
