@@ -6,7 +6,7 @@ mod fence;
 mod simulation;
 
 use super::*;
-use fake::{BEGIN, BOOT, Fake, Fate, NODE, Op};
+use fake::{BEGIN, BOOT, DEADLINE, Fake, Fate, NODE, Op};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
