@@ -18,6 +18,8 @@
 //! Invariant: nobody who was deposed ever proposes again (test: `whoever_is_deposed_stays_so`).
 
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod tests;
 
 /// The largest epoch that is believed: JSON numbers beyond are not exact in the database's rules.
