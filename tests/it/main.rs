@@ -9,6 +9,7 @@ mod world;
 
 mod chats;
 mod connecting;
+mod fence;
 mod library;
 mod presence;
 mod typing;
