@@ -172,3 +172,31 @@ fn names_become_one_segment_each() {
     let path = beat_path(&nodes, "eu/1.a", "b$1");
     assert_eq!(path.segments(), ["presenceNodes", "eu%2F1%2Ea", "b%241"]);
 }
+
+#[test]
+fn a_fence_record_is_read_as_far_as_it_makes_sense() {
+    let read = |text: &str| read_fence(text.as_bytes()).unwrap();
+    let record = FenceRecord {
+        epoch: 9,
+        owner: "b1".to_owned(),
+        nonce: 77,
+    };
+    assert_eq!(read(&fence_body(&record).to_string()), Some(record));
+    assert_eq!(read("null"), None);
+    let nobody = |epoch| FenceRecord {
+        epoch,
+        owner: String::new(),
+        nonce: 0,
+    };
+    for (text, epoch) in [
+        ("5", 0),
+        (r#""x""#, 0),
+        (r#"{"epoch":"7"}"#, 0),
+        (r#"{"epoch":-1}"#, 0),
+        (r#"{"epoch":7.0,"owner":3}"#, 7),
+        (r#"{"epoch":1e300}"#, u64::MAX),
+    ] {
+        assert_eq!(read(text), Some(nobody(epoch)), "{text}");
+    }
+    assert!(read_fence(b"{\"epoch\":").is_err());
+}
