@@ -124,6 +124,13 @@ fn process(beat: &NodeBeat) -> Process {
     }
 }
 
+/// Whether any process but `me` lives.
+pub(super) fn others_live(beats: &[NodeBeat], me: &Process, database_time: UnixMillis) -> bool {
+    beats
+        .iter()
+        .any(|beat| process(beat) != *me && is_fresh(beat, database_time))
+}
+
 /// A heartbeat far in the future is as little proof of life as one far in the past.
 fn is_fresh(beat: &NodeBeat, database_time: UnixMillis) -> bool {
     let age = Duration::from_millis(database_time.0.abs_diff(beat.heartbeat.0));
