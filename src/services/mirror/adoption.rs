@@ -124,11 +124,9 @@ fn process(beat: &NodeBeat) -> Process {
     }
 }
 
-/// Whether any process but `me` lives.
-pub(super) fn others_live(beats: &[NodeBeat], me: &Process, database_time: UnixMillis) -> bool {
-    beats
-        .iter()
-        .any(|beat| process(beat) != *me && is_fresh(beat, database_time))
+/// Whether there is a trace of any process but `me`. One that has died may have left users to adopt.
+pub(super) fn has_others(beats: &[NodeBeat], me: &Process) -> bool {
+    beats.iter().any(|beat| process(beat) != *me)
 }
 
 /// A heartbeat far in the future is as little proof of life as one far in the past.

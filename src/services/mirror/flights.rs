@@ -146,7 +146,7 @@ impl MirrorTask {
         }
     }
 
-    pub(super) fn database_now(&self, now: Instant) -> Option<UnixMillis> {
+    fn database_now(&self, now: Instant) -> Option<UnixMillis> {
         let (time, heard) = self.database_time?;
         let since = now.saturating_duration_since(heard).as_millis();
         Some(UnixMillis(

@@ -63,12 +63,12 @@ impl MirrorTask {
             page,
             beats,
         } = swept;
-        let time = self.database_now(now).unwrap_or_default();
-        let alone = !adoption::others_live(&beats, &self.options.me, time);
-        if !alone {
-            // Somebody has come since the last look: their end is to be noticed.
+        let others = adoption::has_others(&beats, &self.options.me);
+        if others {
+            // Perhaps they came after the last look: their end is to be noticed.
             self.next_look.get_or_insert(now + LOOK_AGAIN);
         }
+        let alone = !others && self.waited_for.is_empty();
         let found = page.records.into_iter();
         let passage = Passage {
             through: page.through,
