@@ -6,9 +6,10 @@
 //!
 //! It starts both servers itself, one at a time and a fresh process for every run, on core 0; it runs on
 //! core 1. Repetitions alternate (lean, bridge; bridge, lean; ...), and one table of medians comes out.
-//! Judge by the ratios: on a shared machine absolute numbers follow the neighbors: `steal` is
-//! time that the host gave to another machine, `others` is CPU used by other processes of this one.
-//! With either above a few percent of a core, latencies and rates mean little.
+//! `ratio` is the median over runs that followed each other, `from-to` its range. Judge by it: absolute
+//! numbers follow the neighbors. `steal` is time that the host gave to another machine, `others` is CPU of
+//! this machine's other processes; with either above a few percent, what is counted per second or in
+//! milliseconds means little, while memory and what is counted per CPU second still hold.
 //!
 //! Everything stays on loopback. The bridge gets real settings of production shape: RS256 tokens of
 //! distinct users, a key server, a token endpoint, a service account file and a database that takes every
