@@ -15,12 +15,13 @@ use crate::services::mirror::{Drained, Standing};
 use crate::services::ports::{Announce, Verify};
 use crate::services::presence::{Adopted, Outside, Presence, PresenceHandle};
 use crate::services::typing::Typing;
+use crate::socket::mailbox::Mailbox;
 use crate::socket::presence::Announcer;
 use crate::socket::{self, Bridge, Live};
 use crate::store::chats::Chats;
 use crate::store::connections::Connections;
 use crate::telemetry::logs::DroppedLines;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Outcome};
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -104,8 +105,10 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     let mirroring = tokio::spawn(mirror.task.run(flush.clone()));
 
     let (engine, io) = socket::build(&front::limits(config), &live);
+    let connections = Arc::new(Connections::new(config.limit_connections_per_user));
     let announce: Arc<dyn Announce> = Arc::new(Announcer {
         io: io.clone(),
+        connections: Arc::clone(&connections),
         metrics: Arc::clone(&ground.metrics),
     });
     let chats = Arc::new(Chats::default());
@@ -119,11 +122,15 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     };
     let presence = presence(config, &ground, mirror.adopted, outside);
     let typing = typing(config, &ground, announce);
-    let bridge = Arc::new(bridge(
-        config,
-        &ground,
-        (verify, presence, typing, chats, live),
-    ));
+    let parts = Parts {
+        verify,
+        presence,
+        typing,
+        connections,
+        chats,
+        live,
+    };
+    let bridge = Arc::new(bridge(config, &ground, parts));
     socket::open(&io, &bridge);
     ground.run(socket::audit(io, Arc::clone(&bridge), ground.stop.clone()));
 
@@ -193,29 +200,33 @@ fn typing(config: &Config, ground: &Ground, announce: Arc<dyn Announce>) -> Arc<
     typing
 }
 
-type Parts = (
-    Arc<dyn Verify>,
-    PresenceHandle,
-    Arc<Typing>,
-    Arc<Chats>,
-    Arc<Live>,
-);
+/// What goes into the bridge.
+struct Parts {
+    verify: Arc<dyn Verify>,
+    presence: PresenceHandle,
+    typing: Arc<Typing>,
+    connections: Arc<Connections<Arc<Mailbox>>>,
+    chats: Arc<Chats>,
+    live: Arc<Live>,
+}
 
 fn bridge(config: &Config, ground: &Ground, parts: Parts) -> Bridge {
     tracing::warn!("CHAT_ACCESS=open: every signed-in user may join every chat whose id they know");
-    let (verify, presence, typing, chats, live) = parts;
+    let events = &ground.metrics.events;
     Bridge {
-        verify,
+        verify: parts.verify,
         access: Arc::new(OpenAccess),
-        presence,
-        typing,
+        presence: parts.presence,
+        typing: parts.typing,
         messages: Messages::default(),
-        connections: Connections::new(config.limit_connections_per_user),
-        chats,
-        live,
+        connections: parts.connections,
+        chats: parts.chats,
+        live: parts.live,
         sessions: TaskTracker::new(),
         clock: ground.clock.clone(),
         metrics: Arc::clone(&ground.metrics),
+        accepted: events.get_or_create_owned(&Outcome::Ok.into()),
+        refused: events.get_or_create_owned(&Outcome::Refused.into()),
         limits: front::limits(config),
     }
 }

@@ -5,6 +5,8 @@
 //! because only of a genuine token may we say that it *has expired*. The client hears one of the
 //! three words of [`VerifyError`]; the precise reason goes to the metrics and the debug log.
 
+mod remembered;
+
 use super::json::{Object, WrongType};
 use super::jwt::{Parts, Refusal, decode, refusal};
 use super::key_set::PublicKey;
@@ -15,10 +17,9 @@ use crate::domain::time::UnixMillis;
 use crate::services::ports::{BoxFuture, Identity, Verify, VerifyError};
 use crate::telemetry::metrics::{Metrics, TokenFault};
 use aws_lc_rs::digest;
-use moka::Expiry;
-use moka::future::Cache;
+use remembered::{Remembered, Verified};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A longer token is refused unread; real ones have about 1 KiB.
 pub const MAX_TOKEN_BYTES: usize = 4 * 1024;
@@ -26,7 +27,7 @@ pub const MAX_LEEWAY: Duration = Duration::from_mins(5);
 /// 10000-01-01T00:00:00Z in Unix seconds: no time in a token is so late.
 const YEAR_10000: f64 = 253_402_300_800.0;
 /// How many verified tokens are remembered.
-const REMEMBERED_TOKENS: u64 = 100_000;
+const REMEMBERED_TOKENS: usize = 100_000;
 
 /// What a token has to say besides being genuine.
 #[derive(Clone, Debug)]
@@ -69,26 +70,10 @@ enum Proof {
         keys: Keys,
         /// Tokens whose signature was found good, by their SHA-256, until they expire: a storm of
         /// reconnects costs no signatures. One counts only while its key is still listed.
-        verified: Cache<[u8; 32], Verified>,
+        verified: Remembered,
     },
     /// The Auth emulator signs nothing.
     Emulator,
-}
-
-#[derive(Clone, Debug)]
-struct Verified {
-    identity: Identity,
-    key_id: Arc<str>,
-    /// How long the memory is of use, counted from the verification.
-    remember: Duration,
-}
-
-struct UntilExpiry;
-
-impl Expiry<[u8; 32], Verified> for UntilExpiry {
-    fn expire_after_create(&self, _: &[u8; 32], token: &Verified, _: Instant) -> Option<Duration> {
-        Some(token.remember)
-    }
 }
 
 impl From<Refusal> for VerifyError {
@@ -130,10 +115,7 @@ impl Verify for Verifier {
 impl Verifier {
     /// Accepts tokens with a signature of one of `keys`.
     pub fn production(rules: Rules, keys: Keys, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let verified = Cache::builder()
-            .max_capacity(REMEMBERED_TOKENS)
-            .expire_after(UntilExpiry)
-            .build();
+        let verified = Remembered::new(REMEMBERED_TOKENS);
         Self::new(Proof::Signature { keys, verified }, rules, clock, metrics)
     }
 
@@ -170,10 +152,10 @@ impl Verifier {
         &self,
         token: &str,
         keys: &Keys,
-        verified: &Cache<[u8; 32], Verified>,
+        verified: &Remembered,
     ) -> Result<Identity, Refusal> {
         let hash = sha256(token);
-        if let Some(seen) = verified.get(&hash).await
+        if let Some(seen) = verified.get(&hash)
             && keys.at_hand(&seen.key_id).await.is_some()
         {
             return self.unless_expired(seen.identity);
@@ -195,11 +177,11 @@ impl Verifier {
         }
         let identity = current?;
         let seen = Verified {
-            remember: self.time_left(&identity),
+            until: self.end_of(&identity),
             identity: identity.clone(),
             key_id: Arc::clone(&key.id),
         };
-        verified.insert(hash, seen).await;
+        verified.insert(hash, seen, self.clock.unix());
         Ok(identity)
     }
 
@@ -263,7 +245,7 @@ impl Verifier {
     }
 
     fn unless_expired(&self, identity: Identity) -> Result<Identity, Refusal> {
-        if self.time_left(&identity).is_zero() {
+        if self.end_of(&identity) <= self.clock.unix() {
             Err(refusal(TokenFault::Expired, "expired"))
         } else {
             Ok(identity)
@@ -271,9 +253,8 @@ impl Verifier {
     }
 
     /// A token is valid while `now < exp + leeway`.
-    fn time_left(&self, identity: &Identity) -> Duration {
-        let end = identity.expires_at.0.saturating_add(self.leeway_ms);
-        Duration::from_millis(end.saturating_sub(self.clock.unix().0))
+    fn end_of(&self, identity: &Identity) -> UnixMillis {
+        UnixMillis(identity.expires_at.0.saturating_add(self.leeway_ms))
     }
 }
 

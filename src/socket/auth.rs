@@ -94,7 +94,7 @@ fn refusal(error: VerifyError, metrics: &Metrics) -> ErrorCode {
 }
 
 fn register(live: &Live, socket: &SocketRef<Rooms>, identity: Identity) {
-    let mailbox = Arc::new(Mailbox::new(identity));
+    let mailbox = Arc::new(Mailbox::new(identity, socket.id));
     if socket.transport_type() == socketioxide::TransportType::Websocket
         && let Some(line) = socket.req_parts().extensions.get::<Arc<Line>>()
     {

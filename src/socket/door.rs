@@ -3,8 +3,11 @@
 use super::Live;
 use super::line::Line;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use axum::http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
+};
 use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
 use socketioxide_core::Sid;
 use std::collections::HashSet;
 use std::str::FromStr;
@@ -15,16 +18,13 @@ use tower::{Layer, Service};
 /// socketioxide's path (its default).
 const PATH: &str = "/socket.io";
 
-/// What engineioxide reads of a handshake (`service/parser.rs`, `transport/ws.rs`), and what HTTP needs.
-const KEPT: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::UPGRADE,
-    header::SEC_WEBSOCKET_KEY,
-    header::SEC_WEBSOCKET_VERSION,
+/// What is read of a head behind the door: engineioxide wants the key of a handshake (`transport/ws.rs`).
+const KEPT_OF_UPGRADES: &[HeaderName] = &[header::SEC_WEBSOCKET_KEY];
+/// And HTTP wants to know where a posted body ends.
+const KEPT_OF_OTHERS: &[HeaderName] = &[
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
-    header::ORIGIN,
 ];
 
 /// Web pages that may use the bridge. Apps send no `Origin` and are not concerned.
@@ -122,15 +122,30 @@ impl Door {
     /// buffer: sixteen KiB for each idle connection (`perf.md` 1).
     fn shrink<B>(&self, request: Request<B>) -> Request<B> {
         let (mut parts, body) = request.into_parts();
-        let mut headers = HeaderMap::with_capacity(KEPT.len());
-        for name in KEPT {
-            if let Some(value) = parts.headers.get(&name)
+        let kept = if parts.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+            KEPT_OF_UPGRADES
+        } else {
+            KEPT_OF_OTHERS
+        };
+        let found = kept.iter().filter(|name| parts.headers.contains_key(*name));
+        let mut headers = HeaderMap::with_capacity(found.count());
+        for name in kept {
+            if let Some(value) = parts.headers.get(name)
                 && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
             {
                 headers.insert(name, value);
             }
         }
         parts.headers = headers;
+        // The router has left what only it needs.
+        let mut extensions = Extensions::new();
+        if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
+            extensions.insert(upgrade);
+        }
+        if let Some(line) = parts.extensions.remove::<Arc<Line>>() {
+            extensions.insert(line);
+        }
+        parts.extensions = extensions;
         if let Some(path) = parts.uri.path_and_query()
             && let Ok(uri) =
                 Uri::from_maybe_shared(Bytes::copy_from_slice(path.as_str().as_bytes()))

@@ -10,7 +10,7 @@ use super::rooms::Rooms;
 use crate::services::ports::Identity;
 use crate::telemetry::metrics::CloseReason;
 use socketioxide::extract::AckSender;
-use socketioxide_core::Str;
+use socketioxide_core::{Sid, Str};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -39,6 +39,7 @@ pub(crate) enum End {
 pub struct Mailbox {
     /// Who the token of the handshake proved the client to be.
     pub(crate) identity: Identity,
+    pub(crate) sid: Sid,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -55,9 +56,10 @@ struct State {
 }
 
 impl Mailbox {
-    pub(crate) fn new(identity: Identity) -> Self {
+    pub(crate) fn new(identity: Identity, sid: Sid) -> Self {
         Self {
             identity,
+            sid,
             state: Mutex::default(),
             changed: Notify::new(),
         }

@@ -25,13 +25,16 @@ use crate::store::connections::Connections;
 use crate::telemetry::metrics::{CloseReason, Metrics};
 use events::ErrorCode;
 use mailbox::{End, Mailbox};
+use prometheus_client::metrics::counter::Counter;
 use rooms::Rooms;
+use serde::ser::{Error as _, Serialize, Serializer};
+use socketioxide::extract::SocketRef;
 use socketioxide::layer::SocketIoLayer;
-use socketioxide::{ParserConfig, SocketIo, TransportType};
+use socketioxide::{ParserConfig, SendError, SocketError, SocketIo, TransportType};
 use socketioxide_core::Sid;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,8 +43,8 @@ use tokio_util::task::TaskTracker;
 const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 /// A client has this long from the transport's opening to a successful CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Packets that may wait for one reader; one more and it is a slow consumer.
-const SEND_BUFFER_PACKETS: usize = 512;
+/// Packets that may wait for one reader; one more and it is a slow consumer. Takes memory only when used.
+const SEND_BUFFER_PACKETS: usize = 2_048;
 /// What a frame may hold beyond an event's payload: packet head, event name, acknowledgement number.
 pub const FRAME_OVERHEAD: usize = 4 * 1024;
 
@@ -69,12 +72,15 @@ pub struct Bridge {
     pub presence: PresenceHandle,
     pub typing: Arc<Typing>,
     pub messages: Messages,
-    pub connections: Connections<Arc<Mailbox>>,
+    pub connections: Arc<Connections<Arc<Mailbox>>>,
     pub chats: Arc<Chats>,
     pub live: Arc<Live>,
     pub sessions: TaskTracker,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    /// The counters of `events`, looked up once.
+    pub accepted: Counter,
+    pub refused: Counter,
     pub limits: Limits,
 }
 
@@ -84,6 +90,8 @@ pub struct Live {
     mailboxes: Mutex<HashMap<Sid, Arc<Mailbox>>>,
     draining: AtomicBool,
     last_connection: AtomicU64,
+    /// Set once, when it is built.
+    io: OnceLock<SocketIo<Rooms>>,
 }
 
 impl Live {
@@ -104,6 +112,21 @@ impl Live {
         if let Some(mailbox) = self.get(sid) {
             mailbox.close(End::Closed(ErrorCode::SlowConsumer));
         }
+    }
+
+    fn socket(&self, sid: Sid) -> Option<SocketRef<Rooms>> {
+        self.io.get()?.get_socket(sid)
+    }
+
+    /// Would the next packet find no room in the send buffer?
+    fn is_full(&self, sid: Sid) -> bool {
+        // A place is reserved before the payload is looked at (socketioxide `operators.rs`), and given back
+        // when the payload cannot be written: the question reaches nobody.
+        let asked = self.socket(sid).map(|socket| socket.emit("", &Unwritable));
+        matches!(
+            asked,
+            Some(Err(SendError::Socket(SocketError::InternalChannelFull)))
+        )
     }
 
     pub fn is_draining(&self) -> bool {
@@ -133,6 +156,14 @@ impl Live {
     }
 }
 
+struct Unwritable;
+
+impl Serialize for Unwritable {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(S::Error::custom("never meant to be written"))
+    }
+}
+
 /// Builds socketioxide with every limit set; its own defaults are made for trusted clients
 /// (64 MiB messages, 10,000 attachments: engineioxide `config.rs`, socketioxide-core `parser.rs`).
 pub fn build(limits: &Limits, live: &Arc<Live>) -> (SocketIoLayer<Rooms>, SocketIo<Rooms>) {
@@ -156,9 +187,12 @@ pub fn build(limits: &Limits, live: &Arc<Live>) -> (SocketIoLayer<Rooms>, Socket
     } else {
         builder.transports([TransportType::Websocket])
     };
-    builder
+    let (layer, io) = builder
         .with_adapter::<Rooms>(Arc::clone(live))
-        .build_layer()
+        .build_layer();
+    // Built twice would be a mistake of the composition; the first one stays.
+    live.io.set(io.clone()).unwrap_or_default();
+    (layer, io)
 }
 
 /// Opens the namespace; from here on clients are served.

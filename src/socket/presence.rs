@@ -1,16 +1,33 @@
 //! Presence and the ends of typing, told to the sockets that may know.
 
 use super::events::{PresenceNotice, ServerEvent, TypingNotice};
+use super::mailbox::Mailbox;
 use super::rooms::{self, Rooms};
 use crate::domain::ids::{ChatId, UserId};
 use crate::services::ports::{Announce, Visible};
+use crate::store::connections::Connections;
 use crate::telemetry::metrics::{Metrics, Volatile};
 use socketioxide::SocketIo;
+use socketioxide::operators::BroadcastOperators;
+use socketioxide_core::adapter::Room;
 use std::sync::Arc;
 
 pub struct Announcer {
     pub io: SocketIo<Rooms>,
+    pub connections: Arc<Connections<Arc<Mailbox>>>,
     pub metrics: Arc<Metrics>,
+}
+
+impl Announcer {
+    /// Everybody in `rooms` but the user's own connections.
+    fn others(&self, rooms: Vec<Room>, user: &UserId) -> BroadcastOperators<Rooms> {
+        let own = self.connections.any(user);
+        let to = match own.and_then(|mailbox| self.io.get_socket(mailbox.sid)) {
+            Some(own) => own.to(rooms),
+            None => self.io.to(rooms),
+        };
+        to.except(rooms::user(user))
+    }
 }
 
 impl Announce for Announcer {
@@ -18,7 +35,7 @@ impl Announce for Announcer {
         // One emit for all rooms: the adapter reaches a socket once however many it is in.
         let mut hearers: Vec<_> = chats.iter().map(rooms::chat).collect();
         hearers.push(rooms::watchers(user));
-        let to = self.io.to(hearers).except(rooms::user(user));
+        let to = self.others(hearers, user);
         rooms::relay_volatile(
             to,
             (ServerEvent::Presence, Volatile::Presence),
@@ -28,7 +45,7 @@ impl Announce for Announcer {
     }
 
     fn stop_typing(&self, chat: &ChatId, user: &UserId) {
-        let to = self.io.to(rooms::chat(chat)).except(rooms::user(user));
+        let to = self.others(vec![rooms::chat(chat)], user);
         let payload = TypingNotice {
             chat_id: chat.as_str(),
             user_id: user.as_str(),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use socketioxide::BroadcastError;
 use socketioxide::adapter::Emitter;
 use socketioxide::operators::BroadcastOperators;
+use socketioxide_core::Sid;
 use socketioxide_core::adapter::errors::SocketError;
 use socketioxide_core::adapter::{
     BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, Room,
@@ -24,41 +25,49 @@ use std::time::Duration;
 
 /// Everybody joined to a chat.
 pub(crate) fn chat(chat: &ChatId) -> Room {
-    format!("c/{}", chat.as_str()).into()
+    ["c/", chat.as_str()].concat().into()
 }
 
-/// All connections of a user.
+/// The connections of a user who has several; most have one, and no room.
 pub(crate) fn user(user: &UserId) -> Room {
-    format!("u/{}", user.as_str()).into()
+    ["u/", user.as_str()].concat().into()
 }
 
 /// Everybody who watches a user.
 pub(crate) fn watchers(user: &UserId) -> Room {
-    format!("w/{}", user.as_str()).into()
+    ["w/", user.as_str()].concat().into()
 }
 
 /// socketioxide's local adapter with an answer to "who missed it?".
 ///
-/// A broadcast there reports full send buffers without saying whose. Here an ordinary emit is made to
-/// one receiver at a time, and a receiver whose buffer is full is closed as a slow consumer: a message
-/// is delivered or its reader disconnected, never skipped. A `volatile` emit may be dropped, and is
-/// queued like the others (the library's own volatile channel costs three times as much, `perf.md` 4).
+/// A broadcast reports full send buffers without saying whose, and the message is gone for those. Here
+/// they are looked for, and closed as slow consumers: a message is delivered or its reader disconnected,
+/// never skipped. A `volatile` emit may be missed, and is queued like the others (the library's own
+/// volatile channel costs three times as much, `perf.md` 4).
 pub struct Rooms {
     local: CoreLocalAdapter<Emitter>,
     live: Arc<Live>,
 }
 
 impl Rooms {
-    fn deliver(&self, packet: &Packet, opts: BroadcastOptions) {
-        for sid in self.local.sockets(opts) {
-            let sent = self
-                .local
-                .broadcast(packet.clone(), BroadcastOptions::new(sid));
-            if let Err(errors) = sent
-                && errors.iter().any(is_full)
-            {
-                self.live.cannot_keep_up(sid);
-            }
+    fn deliver(&self, packet: Packet, opts: BroadcastOptions) {
+        let Err(errors) = self.local.broadcast(packet, opts.clone()) else {
+            return;
+        };
+        let missed = errors.iter().filter(|error| is_full(error)).count();
+        if missed == 0 {
+            return;
+        }
+        let readers = self.local.sockets(opts);
+        let full = readers.iter().filter(|sid| self.live.is_full(**sid));
+        let mut gone: Vec<Sid> = full.copied().collect();
+        if gone.len() < missed {
+            // Somebody's buffer drained in the microseconds since: whoever it was has missed the message,
+            // and to be sure of that one all have to go.
+            gone = readers;
+        }
+        for sid in gone {
+            self.live.cannot_keep_up(sid);
         }
     }
 }
@@ -102,7 +111,7 @@ impl CoreAdapter<Emitter> for Rooms {
                 .broadcast(packet, plain)
                 .map_err(BroadcastError::from)
         } else {
-            self.deliver(&packet, plain);
+            self.deliver(packet, plain);
             Ok(())
         })
     }

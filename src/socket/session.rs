@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Events handled before the other tasks get a turn: the writer of this connection among them.
-const EVENTS_PER_TURN: u32 = 16;
+const EVENTS_PER_TURN: u32 = 8;
 /// Clients told to reconnect spread over this time.
 const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
 /// How long a closed client may take to read its `closing` before the line is cut.
@@ -56,7 +56,8 @@ impl Session {
             watched: Vec::new(),
             bucket: Bucket::default(),
         };
-        session.begin().await;
+        // Boxed: a session is idle most of its life, and its size is that of its largest wait.
+        Box::pin(session.begin()).await;
         let end = AssertUnwindSafe(session.serve())
             .catch_unwind()
             .await
@@ -64,21 +65,19 @@ impl Session {
                 session.bridge.metrics.panics.inc();
                 End::Closed(ErrorCode::Internal)
             });
-        session.finish(end).await;
+        Box::pin(session.finish(end)).await;
     }
 
     async fn begin(&mut self) {
         let bridge = &self.bridge;
         bridge.metrics.connections_opened.inc();
         bridge.metrics.connections.inc();
-        if let Some(oldest) =
-            bridge
-                .connections
-                .open(&self.user, self.id, Arc::clone(&self.mailbox))
-        {
+        let mailbox = Arc::clone(&self.mailbox);
+        let opened = bridge.connections.open(&self.user, self.id, mailbox);
+        if let Some(oldest) = opened.evicted {
             oldest.close(End::Closed(ErrorCode::TooManyConnections));
         }
-        self.socket.join(rooms::user(&self.user));
+        self.share_a_room(&opened.others);
         bridge
             .presence
             .connected(&self.user, self.id, bridge.clock.now())
@@ -88,6 +87,25 @@ impl Session {
             expires_in_ms: self.expires_in_ms(),
         };
         self.emit(ServerEvent::Ready, &ready);
+    }
+
+    /// Puts the user's connections into one room, so that an emit can spare all of them. A single
+    /// connection needs none: it is spared as the sender.
+    fn share_a_room(&self, others: &[Arc<Mailbox>]) {
+        if others.is_empty() {
+            return;
+        }
+        self.socket.join(rooms::user(&self.user));
+        for other in others
+            .iter()
+            .filter_map(|other| self.bridge.live.socket(other.sid))
+        {
+            other.join(rooms::user(&self.user));
+            // It may have left every room between the look and the join.
+            if !other.connected() {
+                other.leave_all();
+            }
+        }
     }
 
     async fn serve(&mut self) -> End {
@@ -102,9 +120,12 @@ impl Session {
                     next = mailbox.next() => match next {
                         Ok(envelope) => {
                             let expires_at = self.expires_at;
-                            self.handle(envelope).await;
+                            if let Some(envelope) = self.handle(envelope) {
+                                Box::pin(self.handle_patiently(envelope)).await;
+                            }
                             handled += 1;
-                            if handled.is_multiple_of(EVENTS_PER_TURN) {
+                            if handled == EVENTS_PER_TURN {
+                                handled = 0;
                                 tokio::task::yield_now().await;
                             }
                             if self.expires_at != expires_at {
@@ -158,7 +179,7 @@ impl Session {
             .get_or_create(&close_reason(end).into())
             .inc();
         match end {
-            End::Closed(code) => Box::pin(self.say_goodbye(code)).await,
+            End::Closed(code) => self.say_goodbye(code).await,
             // Whoever leaves the namespace keeps the transport, a place that counts for nobody.
             End::Gone(_) => self.hang_up(true).await,
         }

@@ -10,6 +10,15 @@ pub struct Connections<H> {
     users: Mutex<HashMap<UserId, Vec<(ConnectionId, H)>>>,
 }
 
+/// What a new connection of a user found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Opened<H> {
+    /// The oldest one, which has to give way.
+    pub evicted: Option<H>,
+    /// The user's other connections.
+    pub others: Vec<H>,
+}
+
 impl<H: Clone> Connections<H> {
     pub fn new(limit_per_user: usize) -> Self {
         Self {
@@ -18,15 +27,22 @@ impl<H: Clone> Connections<H> {
         }
     }
 
-    /// Registers a connection. When the user has too many, the oldest is unregistered and returned.
-    pub fn open(&self, user: &UserId, connection: ConnectionId, handle: H) -> Option<H> {
+    /// Registers a connection. When the user has too many, the oldest is unregistered.
+    pub fn open(&self, user: &UserId, connection: ConnectionId, handle: H) -> Opened<H> {
         let mut users = self.lock();
         let open = users
             .entry(user.clone())
             .or_insert_with(|| Vec::with_capacity(1));
         let evicted = (open.len() >= self.limit_per_user).then(|| open.remove(0).1);
+        let others = open.iter().map(|(_, other)| other.clone()).collect();
         open.push((connection, handle));
-        evicted
+        Opened { evicted, others }
+    }
+
+    /// One of the user's connections, if there is any.
+    pub fn any(&self, user: &UserId) -> Option<H> {
+        let users = self.lock();
+        users.get(user)?.first().map(|(_, handle)| handle.clone())
     }
 
     /// Unregisters a connection; a second time changes nothing. `true`: the user has none left.
@@ -63,12 +79,15 @@ mod tests {
     #[test]
     fn the_oldest_connection_gives_way() {
         let connections = Connections::new(2);
-        assert_eq!(connections.open(&ann(), ConnectionId(1), "phone"), None);
-        assert_eq!(connections.open(&ann(), ConnectionId(2), "tablet"), None);
-        assert_eq!(
-            connections.open(&ann(), ConnectionId(3), "laptop"),
-            Some("phone")
-        );
+        let open = |id, name| connections.open(&ann(), ConnectionId(id), name);
+        let opened = |evicted, others: &[&'static str]| Opened {
+            evicted,
+            others: others.to_vec(),
+        };
+        assert_eq!(open(1, "phone"), opened(None, &[]));
+        assert_eq!(open(2, "tablet"), opened(None, &["phone"]));
+        assert_eq!(open(3, "laptop"), opened(Some("phone"), &["tablet"]));
+        assert_eq!(connections.any(&ann()), Some("tablet"));
         assert!(
             !connections.close(&ann(), ConnectionId(1)),
             "the evicted one is not the last"

@@ -120,7 +120,7 @@ fn numbers(heard: &str) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_reader_that_stops_is_closed_while_the_others_get_every_message_in_order() {
-    const MESSAGES: u64 = 1_024;
+    const MESSAGES: u64 = 3_072;
     let world = World::with(&[SHORT, ("LIMIT_EVENTS_PER_SECOND", "1000000")]).await;
     let mut ann = world.in_chat("ann", "x").await;
     let mut readers = Vec::new();

@@ -3,6 +3,7 @@
 use super::{Handled, Named, Refusal, Reply, parse, parse_chat};
 use crate::domain::ids::ChatId;
 use crate::domain::message::{ClientMessageId, GroupEventType, MessageIds, Verdict};
+use crate::domain::time::Moment;
 use crate::services::ports::{AccessDecision, Visible};
 use crate::socket::events::{
     Delivered, ErrorCode, GroupEventNotice, InChat, NewMessage, ReceiptNotice, SendGroupEvent,
@@ -12,12 +13,11 @@ use crate::socket::presence::notice;
 use crate::socket::rooms;
 use crate::socket::session::Session;
 use crate::telemetry::metrics::Volatile;
-use serde_json::value::RawValue;
 
 impl Session {
     pub(super) async fn join_chat<'a>(
         &mut self,
-        payload: &RawValue,
+        payload: &str,
         named: &'a mut Named,
     ) -> Handled<'a> {
         let chat = parse_chat(&parse::<InChat<'_>>(payload)?.chat_id)?;
@@ -80,7 +80,7 @@ impl Session {
         ))
     }
 
-    pub(super) fn leave_chat(&mut self, payload: &RawValue) -> Handled<'static> {
+    pub(super) fn leave_chat(&mut self, payload: &str) -> Handled<'static> {
         let chat = parse_chat(&parse::<InChat<'_>>(payload)?.chat_id)?;
         if let Some(place) = self.joined.iter().position(|joined| *joined == chat) {
             self.stop_typing_in(&chat);
@@ -91,11 +91,14 @@ impl Session {
         Ok(Reply::Nothing)
     }
 
-    pub(super) fn send_message(&mut self, payload: &RawValue) -> Result<Delivered, Refusal> {
+    pub(super) fn send_message(
+        &mut self,
+        payload: &str,
+        now: Moment,
+    ) -> Result<Delivered, Refusal> {
         let sent: SendMessage<'_> = parse(payload)?;
         let chat = self.joined_chat(&sent.chat_id)?;
         let bridge = &self.bridge;
-        let now = bridge.clock.now();
         if let Some(id) = &sent.client_message_id {
             let id = ClientMessageId::parse(id).map_err(|error| Refusal::payload(&error))?;
             if let Verdict::Duplicate { delivered_at } =
@@ -128,7 +131,7 @@ impl Session {
         })
     }
 
-    pub(super) fn receipt(&mut self, payload: &RawValue) -> Handled<'static> {
+    pub(super) fn receipt(&mut self, payload: &str) -> Handled<'static> {
         let sent: SendReceipt<'_> = parse(payload)?;
         let chat = self.joined_chat(&sent.chat_id)?;
         let message_ids =
@@ -149,7 +152,7 @@ impl Session {
         Ok(Reply::Nothing)
     }
 
-    pub(super) fn group_event(&mut self, payload: &RawValue) -> Handled<'static> {
+    pub(super) fn group_event(&mut self, payload: &str) -> Handled<'static> {
         let sent: SendGroupEvent<'_> = parse(payload)?;
         let chat = self.joined_chat(&sent.chat_id)?;
         let kind = GroupEventType::parse(&sent.kind).map_err(|error| Refusal::payload(&error))?;
@@ -172,7 +175,7 @@ impl Session {
         }))
     }
 
-    pub(super) fn start_typing(&mut self, payload: &RawValue) -> Handled<'static> {
+    pub(super) fn start_typing(&mut self, payload: &str) -> Handled<'static> {
         let chat = self.joined_chat(&parse::<InChat<'_>>(payload)?.chat_id)?;
         self.bridge.typing.start(&chat, &self.user, self.id, || {
             self.relay_typing(ServerEvent::Typing, &chat);
@@ -180,7 +183,7 @@ impl Session {
         Ok(Reply::Nothing)
     }
 
-    pub(super) fn stop_typing(&mut self, payload: &RawValue) -> Handled<'static> {
+    pub(super) fn stop_typing(&mut self, payload: &str) -> Handled<'static> {
         let chat = self.joined_chat(&parse::<InChat<'_>>(payload)?.chat_id)?;
         self.stop_typing_in(&chat);
         Ok(Reply::Nothing)

@@ -11,14 +11,13 @@ use super::mailbox::{End, Envelope};
 use super::rooms;
 use super::session::Session;
 use crate::domain::ids::{ChatId, UserId};
-use crate::telemetry::metrics::Outcome;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use socketioxide::extract::AckSender;
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why an event was refused; becomes the error of its acknowledgement or an `event_error`.
 pub(super) struct Refusal {
@@ -102,8 +101,25 @@ impl<'de: 'a, 'a> Deserialize<'de> for Frame<'a> {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(payload: &'a RawValue) -> Result<T, Refusal> {
-    serde_json::from_str(payload.get()).map_err(|error| Refusal::payload(&error))
+/// The event and its payload; `None` for what the protocol does not have.
+///
+/// socketioxide has parsed the frame as a whole to find its handler (`socket.rs`, `recv_event`), so a frame
+/// as every client writes it is only cut here: the payload is most of it, and is parsed once more anyway.
+fn read(frame: &str) -> Option<(ClientEvent, &str)> {
+    let (name, rest) = frame.strip_prefix("[\"")?.split_once('"')?;
+    if name.contains('\\') {
+        let Frame { name, payload } = serde_json::from_str(frame).ok()?;
+        return Some((ClientEvent::parse(&name)?, payload.get()));
+    }
+    let rest = rest.trim_end().strip_suffix(']')?;
+    let payload = rest.trim_start().strip_prefix(',').unwrap_or("null");
+    Some((ClientEvent::parse(name)?, payload.trim()))
+}
+
+/// What follows the payload (a stock client cannot send it by accident) is ignored.
+fn parse<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, Refusal> {
+    let mut reader = serde_json::Deserializer::from_str(payload);
+    T::deserialize(&mut reader).map_err(|error| Refusal::payload(&error))
 }
 
 fn parse_chat(text: &str) -> Result<ChatId, Refusal> {
@@ -112,61 +128,63 @@ fn parse_chat(text: &str) -> Result<ChatId, Refusal> {
 }
 
 impl Session {
-    pub(super) async fn handle(&mut self, envelope: Envelope) {
-        let Envelope {
-            frame,
-            ack,
-            wants_ack,
-        } = envelope;
-        let admitted = self.take_quota();
-        let parsed = serde_json::from_str::<Frame<'_>>(&frame);
-        let known = parsed
-            .ok()
-            .and_then(|frame| Some((ClientEvent::parse(&frame.name)?, frame)));
-        let Some((event, Frame { payload, .. })) = known else {
+    /// Handles an event that needs no waiting; gives back one that does, already admitted.
+    pub(super) fn handle(&mut self, envelope: Envelope) -> Option<Envelope> {
+        let now = self.bridge.clock.now();
+        let admitted = self.take_quota(now.instant);
+        let Some((event, payload)) = read(&envelope.frame) else {
             self.bridge.metrics.events_unknown.inc();
             // Without an acknowledgement nobody asked; an `event_error` would be an amplifier.
-            if wants_ack {
+            if envelope.wants_ack {
                 let unknown = || Refusal::new(ErrorCode::UnknownEvent, "no such event");
-                self.acknowledge(ack, &refused(admitted.err().unwrap_or_else(unknown)));
+                let refusal = admitted.err().unwrap_or_else(unknown);
+                self.acknowledge(envelope.ack, &refused(refusal));
             }
-            return;
+            return None;
         };
-        if let Err(refusal) = admitted.and_then(|()| self.check_size(payload)) {
-            return self.refuse(ack, wants_ack, event, refusal);
-        }
-        // Most of the traffic; the others' future is boxed to keep an idle session small.
-        if event == ClientEvent::SendMessage {
-            match self.send_message(payload) {
-                Ok(delivered) => self.accept(ack, wants_ack, &accepted(delivered)),
-                Err(refusal) => self.refuse(ack, wants_ack, event, refusal),
-            }
-        } else {
-            Box::pin(self.handle_other(event, payload, ack, wants_ack)).await;
-        }
+        let handled = match admitted.and_then(|()| self.check_size(payload)) {
+            Err(refusal) => Err(refusal),
+            Ok(()) => match event {
+                ClientEvent::SendMessage => self.send_message(payload, now).map(Reply::Delivered),
+                ClientEvent::LeaveChat => self.leave_chat(payload),
+                ClientEvent::Typing => self.start_typing(payload),
+                ClientEvent::StopTyping => self.stop_typing(payload),
+                ClientEvent::Receipt => self.receipt(payload),
+                ClientEvent::GroupEvent => self.group_event(payload),
+                ClientEvent::UnwatchPresence => self.unwatch(payload),
+                ClientEvent::AppState => parse::<SetAppState>(payload).map(|_| Reply::Nothing),
+                ClientEvent::JoinChat | ClientEvent::WatchPresence | ClientEvent::RefreshToken => {
+                    return Some(envelope);
+                }
+            },
+        };
+        self.answer(envelope.ack, envelope.wants_ack, event, handled);
+        None
     }
 
-    async fn handle_other(
-        &mut self,
-        event: ClientEvent,
-        payload: &RawValue,
+    /// Handles an event that [`Session::handle`] gave back.
+    pub(super) async fn handle_patiently(&mut self, envelope: Envelope) {
+        let Some((event, payload)) = read(&envelope.frame) else {
+            return;
+        };
+        let mut named = Named::default();
+        let handled = if event == ClientEvent::JoinChat {
+            self.join_chat(payload, &mut named).await
+        } else if event == ClientEvent::WatchPresence {
+            self.watch(payload, &mut named).await
+        } else {
+            self.refresh_token(payload).await
+        };
+        self.answer(envelope.ack, envelope.wants_ack, event, handled);
+    }
+
+    fn answer(
+        &self,
         ack: AckSender<rooms::Rooms>,
         wants_ack: bool,
+        event: ClientEvent,
+        handled: Handled<'_>,
     ) {
-        let mut named = Named::default();
-        let handled = match event {
-            ClientEvent::JoinChat => self.join_chat(payload, &mut named).await,
-            ClientEvent::LeaveChat => self.leave_chat(payload),
-            ClientEvent::SendMessage => self.send_message(payload).map(Reply::Delivered),
-            ClientEvent::Typing => self.start_typing(payload),
-            ClientEvent::StopTyping => self.stop_typing(payload),
-            ClientEvent::Receipt => self.receipt(payload),
-            ClientEvent::GroupEvent => self.group_event(payload),
-            ClientEvent::WatchPresence => self.watch(payload, &mut named).await,
-            ClientEvent::UnwatchPresence => self.unwatch(payload),
-            ClientEvent::AppState => parse::<SetAppState>(payload).map(|_| Reply::Nothing),
-            ClientEvent::RefreshToken => self.refresh_token(payload).await,
-        };
         match handled {
             Ok(Reply::Nothing) => self.accept(ack, wants_ack, &accepted(Nothing {})),
             Ok(Reply::Delivered(delivered)) => self.accept(ack, wants_ack, &accepted(delivered)),
@@ -179,8 +197,7 @@ impl Session {
     }
 
     /// Every event counts, the unknown ones too.
-    fn take_quota(&mut self) -> Result<(), Refusal> {
-        let now = self.bridge.clock.instant();
+    fn take_quota(&mut self, now: Instant) -> Result<(), Refusal> {
         self.bucket
             .take(&self.bridge.limits.quota, now)
             .map_err(|retry_after| Refusal {
@@ -189,9 +206,9 @@ impl Session {
             })
     }
 
-    fn check_size(&self, payload: &RawValue) -> Result<(), Refusal> {
+    fn check_size(&self, payload: &str) -> Result<(), Refusal> {
         let limit = self.bridge.limits.message_size;
-        if payload.get().len() > limit {
+        if payload.len() > limit {
             let message = format!("the payload is larger than {limit} bytes");
             return Err(Refusal::new(ErrorCode::TooLarge, message));
         }
@@ -199,11 +216,7 @@ impl Session {
     }
 
     fn accept(&self, ack: AckSender<rooms::Rooms>, wants_ack: bool, reply: &impl Serialize) {
-        self.bridge
-            .metrics
-            .events
-            .get_or_create(&Outcome::Ok.into())
-            .inc();
+        self.bridge.accepted.inc();
         if wants_ack {
             self.acknowledge(ack, reply);
         }
@@ -216,11 +229,7 @@ impl Session {
         event: ClientEvent,
         refusal: Refusal,
     ) {
-        self.bridge
-            .metrics
-            .events
-            .get_or_create(&Outcome::Refused.into())
-            .inc();
+        self.bridge.refused.inc();
         if wants_ack {
             self.acknowledge(ack, &refused(refusal));
         } else {
@@ -259,5 +268,38 @@ fn refused(refusal: Refusal) -> Refused {
     Refused {
         ok: false,
         error: refusal.into_body(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_cut_into_its_event_and_its_payload() {
+        for (frame, payload) in [
+            (r#"["typing",{"chatId":"x"}]"#, r#"{"chatId":"x"}"#),
+            (r#"["typing" , {"chatId":"]"} ]"#, r#"{"chatId":"]"}"#),
+            (r#"["typing"]"#, "null"),
+            (r#"["t\u0079ping",[1]]"#, "[1]"),
+            (r#"["typing",1,2]"#, "1,2"),
+        ] {
+            assert_eq!(read(frame), Some((ClientEvent::Typing, payload)), "{frame}");
+        }
+        for frame in [
+            r#"["no_such_event",{}]"#,
+            r#"["typi\"ng",{}]"#,
+            "[1]",
+            "[]",
+            "",
+        ] {
+            assert_eq!(read(frame), None, "{frame}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_payload_is_ignored() {
+        assert_eq!(parse::<u8>("1,2").ok(), Some(1));
+        assert!(parse::<u8>(r#""1",2"#).is_err());
     }
 }

@@ -8,15 +8,10 @@ use crate::socket::mailbox::End;
 use crate::socket::presence::notice;
 use crate::socket::rooms;
 use crate::socket::session::Session;
-use serde_json::value::RawValue;
 use std::collections::HashSet;
 
 impl Session {
-    pub(super) async fn watch<'a>(
-        &mut self,
-        payload: &RawValue,
-        named: &'a mut Named,
-    ) -> Handled<'a> {
+    pub(super) async fn watch<'a>(&mut self, payload: &str, named: &'a mut Named) -> Handled<'a> {
         let limit = self.bridge.limits.watched_users;
         let asked = parse::<Watch>(payload)?.user_ids;
         if asked.len() > limit {
@@ -59,7 +54,7 @@ impl Session {
         Ok(Reply::Presence(seen.chain(broken).collect()))
     }
 
-    pub(super) fn unwatch(&mut self, payload: &RawValue) -> Handled<'static> {
+    pub(super) fn unwatch(&mut self, payload: &str) -> Handled<'static> {
         let names = parse::<Watch>(payload)?.user_ids;
         let gone: HashSet<&str> = names.iter().map(String::as_str).collect();
         self.watched.retain(|user| {
@@ -72,7 +67,7 @@ impl Session {
         Ok(Reply::Nothing)
     }
 
-    pub(super) async fn refresh_token(&mut self, payload: &RawValue) -> Handled<'static> {
+    pub(super) async fn refresh_token(&mut self, payload: &str) -> Handled<'static> {
         let token = parse::<RefreshToken>(payload)?.token;
         let identity = self
             .bridge
