@@ -51,7 +51,7 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
                 drained = tokio::time::timeout(patience, running.drain()) => {
                     drained.map_err(|_| anyhow::anyhow!("the drain took longer than DRAIN_TIMEOUT"))
                 }
-                again = server::asked_to_stop() => again.map_err(Into::into),
+                _ = server::asked_to_stop() => Err(anyhow::anyhow!("told to end again: the drain was not finished")),
             }
         })
 }

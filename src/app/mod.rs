@@ -263,11 +263,7 @@ impl Running {
         }
         ground.stop.cancel();
         ground.tasks.close();
-        // A long poll under way ends when its client feels like it; nobody waits for that.
-        let waited = tokio::time::timeout(MARGIN / 2, ground.tasks.wait()).await;
-        if waited.is_err() {
-            tracing::debug!(tasks = ground.tasks.len(), "left behind");
-        }
+        ground.tasks.wait().await;
     }
 }
 
