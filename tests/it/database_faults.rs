@@ -50,9 +50,9 @@ impl Site {
     }
 
     /// Requests so far of this method below this path.
-    fn asked(&self, method: Method, path: &str) -> Vec<Entry> {
+    fn asked(&self, method: &Method, path: &str) -> Vec<Entry> {
         let mut entries = self.base.history();
-        entries.retain(|entry| entry.method == method && entry.path.starts_with(path));
+        entries.retain(|entry| entry.method == *method && entry.path.starts_with(path));
         entries
     }
 
@@ -236,7 +236,7 @@ async fn all_transitions_of_a_window_are_one_patch() {
         base.value("/presence/u299") != Value::Null
     })
     .await;
-    let patches = site.asked(Method::PATCH, "/presence");
+    let patches = site.asked(&Method::PATCH, "/presence");
     let after = site.base.counters();
     assert_eq!(patches.len(), 1, "{} requests", patches.len());
     assert_eq!(after.records - before.records, 300, "each user once");
@@ -276,7 +276,7 @@ async fn an_ambiguous_write_is_followed_by_the_newest_state_and_never_by_an_olde
     assert_eq!(site.base.value("/presence/ann/lastSeen"), 2);
     // In the order of the commits: once newer, never older again.
     let said: Vec<_> = site
-        .asked(Method::PATCH, "/presence")
+        .asked(&Method::PATCH, "/presence")
         .iter()
         .filter_map(|entry| entry.body.as_ref()?.get("ann")?["lastSeen"].as_u64())
         .collect();

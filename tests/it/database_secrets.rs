@@ -15,6 +15,21 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
 
+impl Page {
+    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let writer = self.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 impl std::io::Write for Page {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
@@ -28,15 +43,9 @@ impl std::io::Write for Page {
 #[tokio::test]
 async fn neither_tokens_nor_users_are_in_logs_and_errors() {
     let page = Page::default();
-    let writer = page.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
     let mut errors = Vec::new();
     // For every task: they all run on this thread.
-    let logging = tracing::subscriber::set_default(subscriber);
+    let logging = tracing::subscriber::set_default(page.subscriber());
     let site = Site::open().await;
     let google = Google::open(&site.base).await;
     let file = google.key_file();
@@ -72,7 +81,7 @@ async fn neither_tokens_nor_users_are_in_logs_and_errors() {
     .await;
     mirrored.end().await;
     drop(logging);
-    let log = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let log = page.text();
     let secret = access_token(1);
     let secret = secret.trim_end_matches('1');
     assert!(

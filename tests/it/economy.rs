@@ -173,6 +173,7 @@ impl Announce for Silence {
 }
 
 /// One simulated minute of a thousand users who stay and go for times from these ranges.
+#[expect(clippy::print_stdout, reason = "the table is for whoever runs it")]
 async fn minute(
     name: &'static str,
     grace: Duration,
