@@ -3,6 +3,7 @@
 use crate::google::{Google, KEYS_YOUNG_S, KeyFile};
 use crate::mint;
 use crate::phone::{Phone, soon};
+use crate::wire::Wire;
 use crate::world::{PROJECT, claims, get, production, skip, start};
 use presence_bridge::app::Running;
 use presence_bridge::clock::Clock;
@@ -312,10 +313,18 @@ async fn a_draining_bridge_is_not_ready() {
 #[tokio::test]
 async fn metrics_are_for_operators_only() {
     let site = Site::open().await;
-    assert_eq!(get(site.bridge.public, "/metrics").await.0, 404);
+    let missing = Wire::open(site.bridge.public)
+        .await
+        .exchange(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec());
+    let missing = missing.await;
+    assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
     let (status, page) = get(site.bridge.admin, "/metrics").await;
     assert_eq!(status, 200);
     assert!(page.contains("bridge_connections 0"), "{page}");
+    assert!(
+        page.contains("bridge_tcp_connections 0"),
+        "who asks does not count: {page}"
+    );
     let polling = "/socket.io/?EIO=4&transport=polling";
     assert_eq!(
         get(site.bridge.admin, polling).await.0,
