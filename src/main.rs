@@ -44,7 +44,10 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
                 Command::Run | Command::Check => app::start(config, around)?,
             };
             tracing::info!(public = %running.public, admin = %running.admin, "serving");
-            server::asked_to_stop().await?;
+            tokio::select! {
+                asked = server::asked_to_stop() => asked?,
+                () = running.deposed() => {}
+            }
             tracing::info!("draining");
             let patience = running.drain_timeout();
             tokio::select! {

@@ -10,13 +10,13 @@ use crate::firebase::id_token::{Rules, TenantPolicy, Verifier};
 use crate::firebase::keys::{Keys, KeysState};
 use crate::firebase::schema::{DatabasePath, Layout};
 use crate::http::health::{Condition, Health};
-use crate::services::mirror::{self, MirrorHandle, MirrorOptions, MirrorTask, Process};
+use crate::services::mirror::{self, MirrorHandle, MirrorOptions, MirrorTask, Process, Standing};
 use crate::services::ports::Verify;
 use crate::services::presence::Adopted;
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// First and longest pause after a failed write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -73,6 +73,7 @@ pub(super) struct MirrorParts {
     pub(super) task: MirrorTask,
     /// Whoever is found online at start.
     pub(super) adopted: mpsc::Receiver<Adopted>,
+    pub(super) standing: watch::Receiver<Standing>,
 }
 
 /// The mirror and its database.
@@ -96,8 +97,10 @@ pub(super) fn mirror(
             recheck_after: RECHECK_AFTER,
         },
         heartbeat_interval: config.presence_heartbeat_interval,
+        sweep_interval: config.presence_sweep_interval,
         drain_timeout: super::flush_budget(config.drain_timeout),
         me,
+        fence: config.presence_fence == config::Fence::Rules,
         jitter: rand::random::<f64>,
     };
     let (adopt, adopted) = mpsc::channel(1);
@@ -108,7 +111,8 @@ pub(super) fn mirror(
         Arc::clone(metrics),
         clock.clone(),
     );
-    let health = health.with(move || match *standing.borrow() {
+    let watched = standing.clone();
+    let health = health.with(move || match *watched.borrow() {
         standing if !standing.tried => Condition::NotReady("database_not_asked_yet"),
         standing if standing.degraded => Condition::Degraded("database_unreachable"),
         _ => Condition::Well,
@@ -117,6 +121,7 @@ pub(super) fn mirror(
         handle,
         task,
         adopted,
+        standing,
     };
     Ok((parts, health))
 }
@@ -132,6 +137,8 @@ fn database(config: &Config, ground: &Ground, me: &Process) -> anyhow::Result<Da
         presence_path: DatabasePath::parse(&config.presence_path).context("PRESENCE_PATH")?,
         nodes_path: DatabasePath::parse(&config.presence_nodes_path)
             .context("PRESENCE_NODES_PATH")?,
+        fence_path: DatabasePath::parse(&config.presence_fence_path)
+            .context("PRESENCE_FENCE_PATH")?,
         layout: match config.presence_layout {
             config::Layout::Bridge => Layout::Bridge,
             config::Layout::FirebaseGuide => Layout::FirebaseGuide,

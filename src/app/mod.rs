@@ -11,7 +11,7 @@ use crate::config::{Config, OnDrain};
 use crate::http::health::{Condition, Health};
 use crate::services::access::OpenAccess;
 use crate::services::messages::Messages;
-use crate::services::mirror::Drained;
+use crate::services::mirror::{Drained, Standing};
 use crate::services::ports::{Announce, Verify};
 use crate::services::presence::{Adopted, Outside, Presence, PresenceHandle};
 use crate::services::typing::Typing;
@@ -25,7 +25,7 @@ use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,6 +55,7 @@ pub struct Running {
     /// Tells the mirror to flush what is left and end.
     flush: CancellationToken,
     mirroring: JoinHandle<Drained>,
+    standing: watch::Receiver<Standing>,
     drain_timeout: Duration,
     on_drain: OnDrain,
 }
@@ -149,6 +150,7 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
         close,
         flush,
         mirroring,
+        standing: mirror.standing,
         drain_timeout,
         on_drain,
     })
@@ -227,6 +229,19 @@ impl Running {
         self.drain_timeout
     }
 
+    /// Returns when another process has taken over presence: this one should drain.
+    pub async fn deposed(&self) {
+        let mut standing = self.standing.clone();
+        if standing
+            .wait_for(|standing| standing.deposed)
+            .await
+            .is_err()
+        {
+            // The mirror has ended without it.
+            std::future::pending().await
+        }
+    }
+
     /// Not ready, nobody new, everybody told to reconnect, the truth flushed: in this order, within the drain timeout.
     pub async fn drain(self) {
         let Self {
@@ -235,6 +250,7 @@ impl Running {
             ground,
             flush,
             mirroring,
+            standing,
             ..
         } = self;
         bridge.live.drain();
@@ -250,6 +266,7 @@ impl Running {
             );
         }
         match self.on_drain {
+            _ if standing.borrow().deposed => bridge.presence.settled().await,
             OnDrain::Offline => bridge.presence.end_graces().await,
             OnDrain::Handover => bridge.presence.settled().await,
         }

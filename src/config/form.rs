@@ -1,7 +1,7 @@
 //! The forms a value may have: how each is read, and how it is described to a person.
 
 use super::address;
-use super::values::{CorsOrigins, Layout, OnDrain, TenantPolicy, Transport};
+use super::values::{CorsOrigins, Fence, Layout, OnDrain, TenantPolicy, Transport};
 use crate::telemetry::logs::{self, LogFormat};
 use bytesize::ByteSize;
 use std::fmt::Display;
@@ -169,6 +169,10 @@ pub(super) fn on_drain() -> Form<OnDrain> {
         ],
         "offline",
     )
+}
+
+pub(super) fn fence() -> Form<Fence> {
+    word(&[("off", Fence::Off), ("rules", Fence::Rules)], "off")
 }
 
 pub(super) fn transports() -> Form<Vec<Transport>> {

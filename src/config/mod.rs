@@ -23,7 +23,7 @@ pub use environment::Environment;
 pub use problem::{Problem, Problems};
 pub use table::{Config, Row, rows};
 pub use values::{
-    CorsOrigins, Credentials, DatabaseTarget, IdentityMode, Layout, OnDrain, TenantPolicy,
+    CorsOrigins, Credentials, DatabaseTarget, Fence, IdentityMode, Layout, OnDrain, TenantPolicy,
     Transport,
 };
 

@@ -59,6 +59,16 @@ fn places(s: &Settings, must: &mut Must<'_>) {
         &["PRESENCE_PATH", "PRESENCE_NODES_PATH"],
         "the two paths must be different, and neither may lie inside the other",
     );
+    for (name, path) in [
+        ("PRESENCE_PATH", &s.presence_path),
+        ("PRESENCE_NODES_PATH", &s.presence_nodes_path),
+    ] {
+        must(
+            !address::overlap(path, &s.presence_fence_path),
+            &[name, "PRESENCE_FENCE_PATH"],
+            "the two paths must be different, and neither may lie inside the other",
+        );
+    }
     let admin = s.admin_listen;
     let same_place = admin.ip() == s.host || admin.ip().is_unspecified() || s.host.is_unspecified();
     must(

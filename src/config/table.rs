@@ -6,7 +6,7 @@ use super::environment::Environment;
 use super::form::{self, Form};
 use super::problem::{Findings, shown};
 use super::values::{
-    CorsOrigins, Credentials, DatabaseTarget, IdentityMode, Layout, OnDrain, TenantPolicy,
+    CorsOrigins, Credentials, DatabaseTarget, Fence, IdentityMode, Layout, OnDrain, TenantPolicy,
     Transport,
 };
 use crate::telemetry::logs::LogFormat;
@@ -237,6 +237,10 @@ settings! {
         FIREBASE_DATABASE_TIMEOUT => firebase_database_timeout: Duration = "5s", form::duration(MILLISECOND * 100..=MINUTE, "5s");
         /// At shutdown, users still connected become offline, or are left to the process that takes over.
         PRESENCE_ON_DRAIN => presence_on_drain: OnDrain = "offline", form::on_drain();
+        /// With `rules` the newest process alone can write presence, by the rule in `database.rules.json`; the one before it drains.
+        PRESENCE_FENCE => presence_fence: Fence = "off", form::fence();
+        /// Where in the database that process's claim is. The rule names the same place.
+        PRESENCE_FENCE_PATH => presence_fence_path: String = "/presenceFence", form::database_path("/presenceFence");
     }
 
     area "chats" {
@@ -297,8 +301,6 @@ settings! {
         "identity" AUTH_CHECK_REVOKED = "false", "checking for revoked tokens";
         /// Whether apps must prove that they are yours.
         "identity" APP_CHECK = "off", "App Check";
-        /// Whether database rules keep an outdated process from writing.
-        "presence" PRESENCE_FENCE = "off", "the fence by database rules";
         /// Who may see a user's presence: members of shared chats and watchers.
         "presence" PRESENCE_VISIBILITY = "everyone", "restricting who sees presence";
         /// Grace for connections in the background.

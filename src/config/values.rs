@@ -21,6 +21,15 @@ pub enum OnDrain {
     Handover,
 }
 
+/// What keeps a process that was replaced from writing presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// Nothing; users of a doubtful write are read again.
+    Off,
+    /// The database's rules: they accept the batches of the newest process alone.
+    Rules,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Websocket,

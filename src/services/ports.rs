@@ -52,6 +52,7 @@ pub trait Access: Send + Sync + 'static {
 
 // === The presence records in the database ===
 
+pub use crate::domain::fence::FenceRecord;
 pub use crate::domain::mirror::Record;
 
 /// A record found in the database.
@@ -61,6 +62,26 @@ pub struct StoredRecord {
     pub record: Record,
     /// The node that wrote it, where the layout says so.
     pub node: Option<String>,
+}
+
+/// What stands in the place of the fence, with the tag that a compare-and-set needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFence {
+    pub record: Option<FenceRecord>,
+    pub tag: String,
+}
+
+/// A part of the presence records, in the order of their keys.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Page {
+    /// What is understood of it.
+    pub records: Vec<StoredRecord>,
+    /// The last key; `None`: there are no more.
+    pub through: Option<String>,
+    /// All children, also those that are not understood.
+    pub children: usize,
+    /// Of the answer.
+    pub bytes: usize,
 }
 
 /// One process that has announced itself under `/presenceNodes`.
@@ -104,13 +125,21 @@ pub enum ReadError {
 
 /// The presence tree and the node heartbeats of the database.
 pub trait Records: Send + Sync + 'static {
-    /// Writes all records in one atomic request. The caller keeps one write in flight.
+    /// Writes all records in one atomic request. The caller keeps one write in flight. With an
+    /// `epoch` the database's rules accept it only while that is the fence's.
     fn write<'a>(
         &'a self,
         records: &'a [(UserId, Record)],
+        epoch: Option<u64>,
     ) -> BoxFuture<'a, Result<(), WriteError>>;
     /// Everybody whom the database believes to be online.
     fn online(&self) -> BoxFuture<'_, Result<Vec<StoredRecord>, ReadError>>;
+    /// At most `most` records after the key `after`, or from the first.
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Page, ReadError>>;
     /// One user's record; `None` where there is none.
     fn read<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Record>, ReadError>>;
     /// Writes this process's heartbeat and returns the database's time of it.
@@ -119,6 +148,14 @@ pub trait Records: Send + Sync + 'static {
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeBeat>, ReadError>>;
     /// Removes a heartbeat record: one's own at the end, or a dead one.
     fn forget<'a>(&'a self, node: &'a str, boot: &'a str) -> BoxFuture<'a, Result<(), WriteError>>;
+    /// Who holds the fence.
+    fn fence(&self) -> BoxFuture<'_, Result<FoundFence, ReadError>>;
+    /// Puts `record` in the place of what had `tag`; `false` if something else stands there now.
+    fn take_fence<'a>(
+        &'a self,
+        record: &'a FenceRecord,
+        tag: &'a str,
+    ) -> BoxFuture<'a, Result<bool, WriteError>>;
 }
 
 // === Telling the others ===

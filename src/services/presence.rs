@@ -94,7 +94,8 @@ pub struct Presence {
     book: PresenceBook,
     orders: mpsc::Receiver<Order>,
     adopted: mpsc::Receiver<Adopted>,
-    /// Adopted users who have not come back by then are offline.
+    grace: Duration,
+    /// Users adopted at start who have not come back by then are offline.
     adoption_ends: Instant,
     departures: moka::future::Cache<UserId, UnixMillis>,
     outside: Outside,
@@ -126,6 +127,7 @@ impl Presence {
                 book,
                 orders,
                 adopted,
+                grace,
                 adoption_ends,
                 departures,
                 outside,
@@ -204,11 +206,12 @@ impl Presence {
     }
 
     fn adopt(&mut self, found: Adopted) {
-        let now = self.outside.clock.unix();
+        let now = self.outside.clock.now();
+        // Whoever is taken over long after the start has just lost the process that served them.
+        let until = self.adoption_ends.max(now.instant + self.grace);
         for (user, last_seen) in found {
             // A record may claim to be of the future; what follows from it must not.
-            self.book
-                .adopted(&user, last_seen.min(now), self.adoption_ends);
+            self.book.adopted(&user, last_seen.min(now.unix), until);
         }
     }
 

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 /// Prefix of every metric name.
 pub const PREFIX: &str = "bridge";
@@ -72,7 +73,8 @@ labels! {
     StatusLabels { status: UserStatus = Online => "online", Lingering => "lingering" }
     /// A request to the Realtime Database.
     DatabaseLabels { op: DatabaseOp =
-        Flush => "flush", Beat => "beat", Read => "read", Adopt => "adopt", Nodes => "nodes", Forget => "forget" }
+        Flush => "flush", Beat => "beat", Read => "read", Adopt => "adopt", Nodes => "nodes", Forget => "forget",
+        Fence => "fence", Sweep => "sweep" }
     /// How a request to Google ended.
     RequestLabels { outcome: RequestOutcome =
         Ok => "ok", NotSent => "not_sent", Ambiguous => "ambiguous", Busy => "busy", BadData => "bad_data", Denied => "denied" }
@@ -96,13 +98,13 @@ impl MetricConstructor<Histogram> for Seconds {
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty = $new:expr;)+) => {
         #[derive(Debug)]
-        pub struct Metrics { $($(#[doc = $help])+ pub $name: $type,)+ registry: Registry }
+        pub struct Metrics { $($(#[doc = $help])+ pub $name: $type,)+ registry: Registry, together: Mutex<()> }
 
         impl Metrics {
             pub fn new() -> Self {
                 let mut registry = Registry::with_prefix(PREFIX);
                 $(let $name: $type = $new; registry.register(stringify!($name), concat!($($help),+).trim().trim_end_matches('.'), $name.clone());)+
-                Self { $($name,)+ registry }
+                Self { $($name,)+ registry, together: Mutex::default() }
             }
 
             /// Name, type and help of each row.
@@ -173,6 +175,8 @@ metrics! {
     mirror_oldest_age_seconds: Gauge = Gauge::default();
     /// Records that somebody else had changed and the mirror put right; 0 in a healthy run.
     sweep_corrections: Counter = Counter::default();
+    /// Epoch of the fence under which this process writes; 0 without one.
+    fence_epoch: Gauge = Gauge::default();
     /// Requests to the Realtime Database, by operation.
     database_requests: Family<DatabaseLabels, Counter> = Family::default();
     /// Requests to the Realtime Database, by outcome.
@@ -196,9 +200,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Changes several metrics so that every scrape sees all of it or nothing.
+    pub fn together(&self, change: impl FnOnce(&Self)) {
+        let _one_at_a_time = self.together.lock().unwrap_or_else(PoisonError::into_inner);
+        change(self);
+    }
+
     /// The whole table in the Prometheus (`OpenMetrics` 1.0) text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
+        let _no_changes = self.together.lock().unwrap_or_else(PoisonError::into_inner);
         text::encode(&mut page, &self.registry)?;
         Ok(page)
     }

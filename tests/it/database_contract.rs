@@ -113,6 +113,7 @@ pub(crate) fn client(
         target,
         presence_path: DatabasePath::parse("/presence").unwrap(),
         nodes_path: DatabasePath::parse("/presenceNodes").unwrap(),
+        fence_path: DatabasePath::parse("/presenceFence").unwrap(),
         layout,
         node: NODE.to_owned(),
         boot: BOOT.to_owned(),
@@ -174,14 +175,14 @@ async fn every_user_id_comes_back_as_it_went_in_both_layouts() {
         let mut all: Vec<UserId> = names.map(user).collect();
         all.sort();
         let records: Vec<_> = all.iter().map(|u| (u.clone(), record(true, 7))).collect();
-        assert_eq!(database.write(&records).await, Ok(()));
+        assert_eq!(database.write(&records, None).await, Ok(()));
         assert_eq!(users(database.online().await.unwrap()), all);
         for one in &all {
             let read = database.read(one).await;
             assert_eq!(read, Ok(Some(record(true, 7))), "{one:?}");
         }
         let gone = [(all[3].clone(), record(false, 8))];
-        assert_eq!(database.write(&gone).await, Ok(()));
+        assert_eq!(database.write(&gone, None).await, Ok(()));
         all.remove(3);
         assert_eq!(users(database.online().await.unwrap()), all);
         assert_eq!(database.read(&user("nobody")).await, Ok(None));
@@ -195,7 +196,7 @@ async fn a_record_has_the_documented_shape_and_others_members_are_replaced() {
     let older = json!({ "online": false, "lastSeen": 1, "mood": "gone" });
     base.put("/presence/ann", older.to_string()).await;
     base.put("/presence/ben", older.to_string()).await;
-    base.client(Layout::Bridge).write(&ann).await.unwrap();
+    base.client(Layout::Bridge).write(&ann, None).await.unwrap();
     let bridge = json!({ "online": true, "lastSeen": 1_700_000_000_000_u64, "node": NODE });
     let expected = json!({ "ann": bridge, "ben": older });
     assert_eq!(
@@ -204,7 +205,7 @@ async fn a_record_has_the_documented_shape_and_others_members_are_replaced() {
         "and ben is left alone"
     );
     base.client(Layout::FirebaseGuide)
-        .write(&ann)
+        .write(&ann, None)
         .await
         .unwrap();
     let guide = json!({ "state": "online", "last_changed": 1_700_000_000_000_u64 });
@@ -218,7 +219,7 @@ async fn numeric_users_that_the_database_shows_as_an_array_are_understood() {
     let all: Vec<_> = (0..6)
         .map(|n: u64| (user(&n.to_string()), record(n != 3, 7)))
         .collect();
-    database.write(&all).await.unwrap();
+    database.write(&all, None).await.unwrap();
     assert!(base.value("/presence").await.is_array());
     let expected: Vec<UserId> = ["0", "1", "2", "4", "5"].map(user).into();
     assert_eq!(users(database.online().await.unwrap()), expected);
@@ -265,7 +266,7 @@ async fn without_an_index_the_whole_tree_is_read() {
         (user("ann"), record(true, 7)),
         (user("ben"), record(false, 7)),
     ];
-    database.write(&both).await.unwrap();
+    database.write(&both, None).await.unwrap();
     assert_eq!(users(database.online().await.unwrap()), [user("ann")]);
 }
 
@@ -302,7 +303,7 @@ async fn validation_rules_that_an_app_has_for_its_own_writes_do_not_stop_the_bri
     let base = Base::open(rules).await;
     let database = base.client(Layout::Bridge);
     let ben = [(user("ben"), record(true, 700))];
-    assert_eq!(database.write(&ben).await, Ok(()));
+    assert_eq!(database.write(&ben, None).await, Ok(()));
     assert_eq!(users(database.online().await.unwrap()), [user("ben")]);
 }
 
@@ -324,7 +325,9 @@ async fn strangers_are_refused_and_the_refusal_says_why() {
     let target = Target::emulator(&base.host, &base.namespace).unwrap();
     let patience = Duration::from_secs(20);
     let database = client(target, Layout::Bridge, patience, Arc::new(Stranger));
-    let Err(WriteError::Denied(why)) = database.write(&[(user("ann"), record(true, 7))]).await
+    let Err(WriteError::Denied(why)) = database
+        .write(&[(user("ann"), record(true, 7))], None)
+        .await
     else {
         panic!("a stranger wrote")
     };

@@ -74,6 +74,8 @@ impl Mirrored {
     pub(crate) fn start(database: Database, limits: Limits) -> Self {
         let options = MirrorOptions {
             limits,
+            sweep_interval: Duration::from_mins(5),
+            fence: false,
             heartbeat_interval: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),
             me: Process {
@@ -158,13 +160,13 @@ async fn each_failure_of_a_write_means_what_the_caller_can_do() {
         (status(413), Err(WriteError::BadData)),
     ] {
         site.base.inject(For::any(), 1, fault.clone());
-        let got = soon("the outcome", database.write(&ann)).await;
+        let got = soon("the outcome", database.write(&ann, None)).await;
         site.base.clear_faults();
         assert_eq!(got, expected, "{fault:?}");
     }
     for code in [402, 403, 404, 423] {
         site.base.inject(For::any(), 1, status(code));
-        let got = database.write(&ann).await;
+        let got = database.write(&ann, None).await;
         assert_eq!(got, Err(WriteError::Denied(format!("status {code}"))));
     }
     site.base.inject(For::any(), 1, Fault::SlowBody);
@@ -179,7 +181,7 @@ async fn a_database_that_is_not_there_was_sent_nothing() {
     let target = Target::emulator(&host, "x").unwrap();
     let database = client(target, Layout::Bridge, SHORT, Arc::new(Owner));
     let ann = [(user("ann"), record(true, 7))];
-    assert_eq!(database.write(&ann).await, Err(WriteError::NotSent));
+    assert_eq!(database.write(&ann, None).await, Err(WriteError::NotSent));
     assert_eq!(database.online().await, Err(ReadError::Unavailable));
 }
 
@@ -190,10 +192,13 @@ async fn a_refused_token_is_replaced_once() {
     let ann = [(user("ann"), record(true, 7))];
     let expired = || Fault::Status(401, EXPIRED.to_owned());
     site.base.inject(For::any(), 1, expired());
-    assert_eq!(database.write(&ann).await, Ok(()));
+    assert_eq!(database.write(&ann, None).await, Ok(()));
     site.base.inject(For::any(), 2, expired());
     let why = "status 401: Auth token is expired".to_owned();
-    assert_eq!(database.write(&ann).await, Err(WriteError::Denied(why)));
+    assert_eq!(
+        database.write(&ann, None).await,
+        Err(WriteError::Denied(why))
+    );
 }
 
 #[tokio::test]
@@ -205,9 +210,9 @@ async fn a_token_that_the_database_no_longer_takes_is_fetched_anew_from_google()
     let tokens = AccessTokens::from_key_file(&key, Clock::system(), Arc::default()).unwrap();
     let database = site.database(Arc::new(tokens));
     let ann = [(user("ann"), record(true, 7))];
-    assert_eq!(database.write(&ann).await, Ok(()));
+    assert_eq!(database.write(&ann, None).await, Ok(()));
     google.revoke(1);
-    assert_eq!(database.write(&ann).await, Ok(()));
+    assert_eq!(database.write(&ann, None).await, Ok(()));
     assert_eq!(google.issued(), 2);
     let verdicts: Vec<_> = site.base.history().iter().map(|e| e.verdict).collect();
     let written = Verdict::Committed { records: 1 };

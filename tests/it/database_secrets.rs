@@ -64,7 +64,7 @@ async fn neither_tokens_nor_users_are_in_logs_and_errors() {
         Fault::HangBeforeCommit,
     ] {
         site.base.inject(For::any(), 2, fault.clone());
-        errors.push(format!("{:?}", database.write(&one).await));
+        errors.push(format!("{:?}", database.write(&one, None).await));
         errors.push(format!("{:?}", database.read(&name).await));
         site.base.clear_faults();
     }

@@ -3,24 +3,23 @@
 //! `ECONOMY_USERS=1000 ECONOMY_SECONDS=60 cargo test --test it economy -- --nocapture` is the full run
 //! with real sockets; without these variables the same runs small.
 
+mod ledger;
+
 use crate::phone::Phone;
 use crate::world::World;
+use ledger::Ledger;
 use presence_bridge::clock::Clock;
 use presence_bridge::domain::ids::{ChatId, ConnectionId, UserId};
-use presence_bridge::domain::mirror::{Limits, Record};
-use presence_bridge::domain::time::UnixMillis;
+use presence_bridge::domain::mirror::Limits;
 use presence_bridge::services::mirror::{MirrorOptions, Process, mirror};
-use presence_bridge::services::ports::{
-    Announce, BoxFuture, NodeBeat, ReadError, Records, StoredRecord, Visible, WriteError,
-};
+use presence_bridge::services::ports::{Announce, Visible};
 use presence_bridge::services::presence::{Outside, Presence, PresenceHandle};
 use presence_bridge::telemetry::metrics::{Metrics, TransitionKind};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -89,81 +88,6 @@ impl fmt::Display for Bill {
     }
 }
 
-/// A database that only counts, in paused time.
-#[derive(Default)]
-struct Ledger(Mutex<Entries>);
-
-#[derive(Default)]
-struct Entries {
-    requests: u64,
-    /// When each user was written.
-    written: HashMap<UserId, Vec<Instant>>,
-    last: HashMap<UserId, Record>,
-}
-
-impl Ledger {
-    /// A request takes this long.
-    const ROUND_TRIP: Duration = Duration::from_millis(40);
-
-    async fn request(&self) {
-        self.0.lock().unwrap().requests += 1;
-        sleep(Self::ROUND_TRIP).await;
-    }
-}
-
-impl Records for Ledger {
-    fn write<'a>(
-        &'a self,
-        records: &'a [(UserId, Record)],
-    ) -> BoxFuture<'a, Result<(), WriteError>> {
-        Box::pin(async move {
-            let now = Clock::system().instant();
-            self.request().await;
-            let mut entries = self.0.lock().unwrap();
-            for (user, record) in records {
-                entries.written.entry(user.clone()).or_default().push(now);
-                entries.last.insert(user.clone(), *record);
-            }
-            Ok(())
-        })
-    }
-
-    fn online(&self) -> BoxFuture<'_, Result<Vec<StoredRecord>, ReadError>> {
-        Box::pin(async {
-            self.request().await;
-            Ok(Vec::new())
-        })
-    }
-
-    fn read<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Record>, ReadError>> {
-        Box::pin(async {
-            self.request().await;
-            Ok(self.0.lock().unwrap().last.get(user).copied())
-        })
-    }
-
-    fn beat(&self) -> BoxFuture<'_, Result<UnixMillis, WriteError>> {
-        Box::pin(async {
-            self.request().await;
-            Ok(UnixMillis(1_700_000_000_000))
-        })
-    }
-
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeBeat>, ReadError>> {
-        Box::pin(async {
-            self.request().await;
-            Ok(Vec::new())
-        })
-    }
-
-    fn forget<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<(), WriteError>> {
-        Box::pin(async {
-            self.request().await;
-            Ok(())
-        })
-    }
-}
-
 /// Nobody listens.
 struct Silence;
 
@@ -188,6 +112,8 @@ async fn minute(
             flush_interval: WINDOW,
             ..Limits::default()
         },
+        sweep_interval: Duration::from_mins(5),
+        fence: false,
         heartbeat_interval: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(8),
         me: Process {
@@ -224,7 +150,7 @@ async fn minute(
     }
     // The bill of the minute; how everybody goes home is not part of it.
     tokio::time::sleep_until(end.into()).await;
-    let requests = ledger.0.lock().unwrap().requests;
+    let requests = ledger.requests();
     let bill = Bill {
         requests,
         ..Bill::of(name, USERS, clock.instant() - begin, &metrics)
@@ -263,18 +189,6 @@ async fn flap(
     }
 }
 
-/// At most one record of a user in a window, whatever the user does; and the last one is the truth.
-fn check_ledger(ledger: &Ledger) {
-    let entries = ledger.0.lock().unwrap();
-    for (user, times) in &entries.written {
-        for pair in times.windows(2) {
-            let between = pair[1] - pair[0];
-            assert!(between >= WINDOW, "{user:?} twice within {between:?}");
-        }
-        assert!(!entries.last[user].online, "{user:?} is gone");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_thousand_users_who_lose_their_network_for_a_moment_cost_one_record_each() {
     let grace = Duration::from_secs(10);
@@ -282,7 +196,7 @@ async fn a_thousand_users_who_lose_their_network_for_a_moment_cost_one_record_ea
     assert_eq!((bill.transitions, bill.records), (1_000, 1_000), "{bill}");
     assert!(bill.absorbed > 5_000, "{bill}");
     assert!(bill.requests < 20, "{bill}");
-    check_ledger(&ledger);
+    ledger.check(WINDOW);
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,7 +206,7 @@ async fn a_thousand_users_with_many_short_sessions_cost_a_request_a_window() {
     assert!(bill.transitions > 5_000, "{bill}");
     assert!(bill.requests_per_second() <= MOST_REQUESTS, "{bill}");
     assert!(bill.records <= bill.transitions, "{bill}");
-    check_ledger(&ledger);
+    ledger.check(WINDOW);
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,7 +216,7 @@ async fn without_any_grace_the_window_alone_keeps_the_bill_small() {
     assert!(bill.coalesced > 1_000, "{bill}");
     assert!(bill.requests_per_second() <= MOST_REQUESTS, "{bill}");
     assert!(bill.records < bill.transitions, "{bill}");
-    check_ledger(&ledger);
+    ledger.check(WINDOW);
 }
 
 #[expect(

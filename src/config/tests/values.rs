@@ -286,7 +286,6 @@ fn a_feature_to_come_accepts_only_what_is_true_today() {
         ("AUTH_LOOKUP_URL", "https://identitytoolkit.googleapis.com"),
         ("AUTH_CHECK_REVOKED", "true"),
         ("APP_CHECK", "on"),
-        ("PRESENCE_FENCE", "rules"),
         ("PRESENCE_VISIBILITY", "friends"),
         ("PRESENCE_BACKGROUND_GRACE", "5m"),
         ("CHAT_ACCESS", "members"),
@@ -301,7 +300,6 @@ fn a_feature_to_come_accepts_only_what_is_true_today() {
     let today = [
         ("AUTH_CHECK_REVOKED", "false"),
         ("APP_CHECK", "off"),
-        ("PRESENCE_FENCE", "off"),
         ("PRESENCE_VISIBILITY", "everyone"),
         ("CHAT_ACCESS", "open"),
     ];

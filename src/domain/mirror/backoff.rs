@@ -85,9 +85,11 @@ impl Backoff {
                 retry_after.is_some(),
             ),
             Outcome::Denied => (limits.denied_pause, true),
-            Outcome::Written | Outcome::NotSent | Outcome::Ambiguous | Outcome::BadData => {
-                (delay, false)
-            }
+            Outcome::Written
+            | Outcome::NotSent
+            | Outcome::Ambiguous
+            | Outcome::Barred
+            | Outcome::BadData => (delay, false),
         };
         let until = now + wait;
         // A pause that was asked for outlasts the shorter wait of another failure.

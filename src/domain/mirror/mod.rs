@@ -6,7 +6,7 @@
 //!            want()                 next_batch()             settle(Written)
 //!  settled ─────────▶ queued ─────────────────▶ in flight ─────────────────▶ settled
 //!     ▲                 │  ▲                        │
-//!     └─────────────────┘  └────────────────────────┤ settle(NotSent | Ambiguous | Busy | Denied)
+//!     └─────────────────┘  └────────────────────────┤ settle(NotSent | Ambiguous | Barred | Busy | Denied)
 //!      back at what is                              │ settle(BadData), alone
 //!      confirmed: no write            parked ◀──────┘
 //! ```
@@ -20,6 +20,7 @@ mod bisect;
 mod compare;
 mod entry;
 mod recheck;
+mod sweep;
 mod values;
 
 #[cfg(test)]
@@ -32,8 +33,10 @@ use backoff::Backoff;
 use bisect::Suspects;
 use entry::{Entry, Flight, Item, Place, Ticket};
 pub use recheck::{Found, Recheck};
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
+pub use sweep::{Passage, Stretch, Sweep, compare_keys};
 pub use values::{Balance, Batch, Limits, Outcome, Record};
 
 /// Desired and confirmed state of every user who is online, dirty or in doubt.
@@ -189,6 +192,15 @@ impl Mirror {
             Outcome::NotSent | Outcome::Busy { .. } | Outcome::Denied => {
                 self.backoff.failed(outcome, now, &self.limits, jitter);
                 for item in items {
+                    self.give_back(&item);
+                }
+            }
+            Outcome::Barred => {
+                self.backoff.failed(outcome, now, &self.limits, jitter);
+                for item in items {
+                    if let Some(entry) = self.users.get_mut(&item.user) {
+                        entry.confirmed = None;
+                    }
                     self.give_back(&item);
                 }
             }

@@ -60,6 +60,8 @@ pub enum Outcome {
     NotSent,
     /// It may have landed, may land later, or never.
     Ambiguous,
+    /// It may have landed, or will not: the fence bars it before the next batch is sent.
+    Barred,
     /// Surely without effect, and the database names the pause it wants.
     Busy {
         retry_after: Option<Duration>,

@@ -4,6 +4,7 @@
 //! starts afresh. Nothing is retried here but a refused token, once. Keys travel in bodies; where
 //! a key must stand in an address, no log and no error shows the address.
 
+mod call;
 mod outcome;
 mod target;
 
@@ -18,11 +19,14 @@ use crate::clock::Clock;
 use crate::domain::ids::UserId;
 use crate::domain::mirror::Record;
 use crate::domain::time::UnixMillis;
-use crate::services::ports::{BoxFuture, NodeBeat, ReadError, Records, StoredRecord, WriteError};
-use crate::telemetry::metrics::{DatabaseOp, Metrics, RequestOutcome};
-use outcome::{Answer, Fault};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode};
+use crate::services::ports::{
+    BoxFuture, FenceRecord, FoundFence, NodeBeat, Page, ReadError, Records, StoredRecord,
+    WriteError,
+};
+use crate::telemetry::metrics::{DatabaseOp, Metrics};
+use call::Condition;
+use outcome::Answer;
+use reqwest::{Client, Method, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,9 +39,11 @@ const MAX_ONLINE_BYTES: usize = 64 << 20;
 /// That answer may take this many times as long as others.
 const ONLINE_PATIENCE: u32 = 6;
 const MAX_NODES_BYTES: usize = 1 << 20;
+/// A page has at most a thousand records, some perhaps larger than ours.
+const MAX_PAGE_BYTES: usize = 4 << 20;
 const MAX_RECORD_BYTES: usize = 16 << 10;
-/// Enough for the reason that a failure states.
-const MAX_ERROR_BYTES: usize = 16 << 10;
+/// Whom the rules see when a batch carries an epoch.
+const FENCED_UID: &str = "presence-bridge";
 
 /// Where and what to write.
 #[derive(Clone, Debug)]
@@ -45,6 +51,7 @@ pub struct DatabaseOptions {
     pub target: Target,
     pub presence_path: DatabasePath,
     pub nodes_path: DatabasePath,
+    pub fence_path: DatabasePath,
     pub layout: Layout,
     /// This node's name, which its successor inherits.
     pub node: String,
@@ -67,16 +74,6 @@ pub struct Database {
     metrics: Arc<Metrics>,
     clock: Clock,
     index_missed: AtomicBool,
-}
-
-/// One request, to be sent once or, with a fresh token, twice.
-struct Call {
-    method: Method,
-    url: Url,
-    body: Option<Vec<u8>>,
-    /// How much of a successful answer is read; 0 for writes whose status says it all.
-    limit_bytes: usize,
-    timeout: Duration,
 }
 
 impl Database {
@@ -107,101 +104,6 @@ impl Database {
             clock,
             index_missed: AtomicBool::new(false),
         })
-    }
-
-    fn call(&self, method: Method, url: Url) -> Call {
-        Call {
-            method,
-            url,
-            body: None,
-            limit_bytes: 0,
-            timeout: self.options.timeout,
-        }
-    }
-
-    /// Sends a request; a refused token is replaced once.
-    async fn ask(&self, call: &Call) -> Result<Answer, Fault> {
-        let token = self.token().await?;
-        let answer = self.ask_as(&token, call).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
-        }
-        self.tokens.invalidate(&token);
-        let token = self.token().await?;
-        self.ask_as(&token, call).await
-    }
-
-    async fn token(&self) -> Result<String, Fault> {
-        match tokio::time::timeout(self.options.timeout, self.tokens.token()).await {
-            Ok(Ok(token)) => Ok(token),
-            Ok(Err(_)) | Err(_) => Err(Fault::NotSent),
-        }
-    }
-
-    async fn ask_as(&self, token: &str, call: &Call) -> Result<Answer, Fault> {
-        let bearer = format!("Bearer {token}");
-        let mut credential = HeaderValue::try_from(bearer).map_err(|_| Fault::NotSent)?;
-        credential.set_sensitive(true);
-        let mut request = self
-            .client
-            .request(call.method.clone(), call.url.clone())
-            .timeout(call.timeout)
-            .header(AUTHORIZATION, credential);
-        if let Some(body) = &call.body {
-            request = request
-                .header(CONTENT_TYPE, "application/json")
-                .body(body.clone());
-        }
-        let response = request
-            .send()
-            .await
-            .map_err(|e| Fault::from(e.without_url()))?;
-        let now = outcome::system_time(self.clock.unix().0);
-        let status = response.status();
-        let retry_after = outcome::retry_after(response.headers(), now);
-        let body = if status.is_success() {
-            whole_body(response, call.limit_bytes).await?
-        } else {
-            beginning_of_body(response).await
-        };
-        Ok(Answer {
-            status,
-            retry_after,
-            body,
-        })
-    }
-
-    /// Counts and times a request around its future.
-    async fn measure<T>(
-        &self,
-        op: DatabaseOp,
-        label: fn(&T) -> RequestOutcome,
-        request: impl Future<Output = T>,
-    ) -> T {
-        let start = self.clock.instant();
-        let result = request.await;
-        let took = self.clock.instant().saturating_duration_since(start);
-        let metrics = &self.metrics;
-        metrics.database_requests.get_or_create(&op.into()).inc();
-        metrics
-            .database_outcomes
-            .get_or_create(&label(&result).into())
-            .inc();
-        metrics
-            .database_seconds
-            .get_or_create(&op.into())
-            .observe(took.as_secs_f64());
-        result
-    }
-
-    async fn write_call(&self, op: DatabaseOp, call: Call) -> Result<Vec<u8>, WriteError> {
-        let request = async { outcome::write_result(self.ask(&call).await) };
-        self.measure(op, outcome::write_label, request).await
-    }
-
-    async fn read_call(&self, op: DatabaseOp, call: Call) -> Result<Vec<u8>, ReadError> {
-        let request = async { outcome::read_result(self.ask(&call).await) };
-        self.measure(op, outcome::read_label, request).await
     }
 
     /// The body of who is online: by the index, or without one the whole tree.
@@ -244,10 +146,17 @@ impl Records for Database {
     fn write<'a>(
         &'a self,
         records: &'a [(UserId, Record)],
+        epoch: Option<u64>,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         Box::pin(async move {
             let o = &self.options;
             let mut call = self.call(Method::PATCH, silent(o.target.url(&o.presence_path)));
+            if let Some(epoch) = epoch {
+                let seen = serde_json::json!({ "uid": FENCED_UID, "epoch": epoch });
+                call.url
+                    .query_pairs_mut()
+                    .append_pair("auth_variable_override", &seen.to_string());
+            }
             let patch = PresencePatch {
                 layout: o.layout,
                 node: &o.node,
@@ -265,6 +174,30 @@ impl Records for Database {
                 .await?;
             let read = schema::read_online(&body).map_err(|_| ReadError::Unavailable)?;
             Ok(told(read, "presence records"))
+        })
+    }
+
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            // The key it starts at comes once more.
+            let most = most + usize::from(after.is_some());
+            let mut call = self.call(Method::GET, o.target.url(&o.presence_path));
+            call.limit_bytes = MAX_PAGE_BYTES;
+            call.url
+                .query_pairs_mut()
+                .append_pair("orderBy", "\"$key\"")
+                .append_pair("limitToFirst", &most.to_string());
+            if let Some(after) = after {
+                let start = serde_json::Value::from(after).to_string();
+                call.url.query_pairs_mut().append_pair("startAt", &start);
+            }
+            let body = self.read_call(DatabaseOp::Sweep, call).await?;
+            schema::read_page(&body, after, most).map_err(|_| ReadError::Unavailable)
         })
     }
 
@@ -313,6 +246,49 @@ impl Records for Database {
             self.write_call(DatabaseOp::Forget, call).await.map(drop)
         })
     }
+
+    fn fence(&self) -> BoxFuture<'_, Result<FoundFence, ReadError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            let mut call = self.call(Method::GET, o.target.url(&o.fence_path));
+            call.condition = Condition::Tag;
+            call.limit_bytes = MAX_RECORD_BYTES;
+            let request = async {
+                let answer = self.ask(&call).await;
+                let tag = answer.as_ref().ok().and_then(|answer| answer.etag.clone());
+                let body = outcome::read_result(answer)?;
+                let untold = || ReadError::Denied("no ETag for the fence".to_owned());
+                Ok((body, tag.ok_or_else(untold)?))
+            };
+            let (body, tag) = self
+                .measure(DatabaseOp::Fence, outcome::read_label, request)
+                .await?;
+            let record = schema::read_fence(&body).map_err(|_| ReadError::Unavailable)?;
+            Ok(FoundFence { record, tag })
+        })
+    }
+
+    fn take_fence<'a>(
+        &'a self,
+        record: &'a FenceRecord,
+        tag: &'a str,
+    ) -> BoxFuture<'a, Result<bool, WriteError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            // Not silent: that and a condition exclude each other.
+            let mut call = self.call(Method::PUT, o.target.url(&o.fence_path));
+            call.body = Some(schema::fence_body(record).to_string().into_bytes());
+            call.condition = Condition::If(tag.to_owned());
+            let request = async {
+                match self.ask(&call).await {
+                    Ok(answer) if answer.status == StatusCode::PRECONDITION_FAILED => Ok(false),
+                    asked => outcome::write_result(asked).map(|_| true),
+                }
+            };
+            self.measure(DatabaseOp::Fence, outcome::write_label, request)
+                .await
+        })
+    }
 }
 
 /// Response bytes are what Google bills.
@@ -335,32 +311,4 @@ fn told<T>(read: Understood<T>, what: &str) -> Vec<T> {
 fn is_index_missing(answer: &Answer) -> bool {
     let text = String::from_utf8_lossy(&answer.body);
     answer.status == StatusCode::BAD_REQUEST && text.contains("ndex not defined")
-}
-
-/// All of a successful answer. Nothing is read of an answer whose status says it all.
-async fn whole_body(mut response: Response, limit_bytes: usize) -> Result<Vec<u8>, Fault> {
-    let mut body = Vec::new();
-    if limit_bytes == 0 {
-        return Ok(body);
-    }
-    while let Some(chunk) = response.chunk().await.map_err(|_| Fault::Ambiguous)? {
-        if body.len() + chunk.len() > limit_bytes {
-            return Err(Fault::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// As much of a failure's body as comes, within reason.
-async fn beginning_of_body(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() >= MAX_ERROR_BYTES {
-            body.truncate(MAX_ERROR_BYTES);
-            break;
-        }
-    }
-    body
 }

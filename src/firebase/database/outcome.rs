@@ -30,6 +30,8 @@ pub(super) enum Fault {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
+    /// Names the content of the place, where that was asked for.
+    pub(super) etag: Option<String>,
     pub(super) body: Vec<u8>,
 }
 

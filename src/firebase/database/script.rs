@@ -27,6 +27,8 @@ pub(super) enum Reply {
 pub(super) struct Asked {
     pub(super) line: String,
     pub(super) authorization: String,
+    /// Header lines about the tag of the place, in lower case but for their values.
+    pub(super) tag: Vec<String>,
     pub(super) body: String,
 }
 
@@ -143,6 +145,10 @@ fn parse(buffer: &[u8]) -> Option<(Asked, usize)> {
             .trim_end_matches(" HTTP/1.1")
             .to_owned(),
         authorization: header("authorization").unwrap_or_default(),
+        tag: ["x-firebase-etag", "if-match"]
+            .iter()
+            .filter_map(|name| Some(format!("{name}: {}", header(name)?)))
+            .collect(),
         body,
     };
     Some((asked, head.len() + 4 + length))

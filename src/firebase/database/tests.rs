@@ -32,6 +32,7 @@ fn options(address: &str, layout: Layout) -> DatabaseOptions {
         target: Target::production(&format!("http://{address}")).unwrap(),
         presence_path: DatabasePath::parse("/presence").unwrap(),
         nodes_path: DatabasePath::parse("/presenceNodes").unwrap(),
+        fence_path: DatabasePath::parse("/presenceFence").unwrap(),
         layout,
         node: "main".to_owned(),
         boot: "boot.1".to_owned(),
@@ -69,13 +70,13 @@ fn ann() -> [(UserId, Record); 1] {
 
 async fn write_after(reply: Reply) -> Result<(), WriteError> {
     let (_script, database) = bench([reply.clone(), reply]).await;
-    database.write(&ann()).await
+    database.write(&ann(), None).await
 }
 
 #[tokio::test]
 async fn a_batch_is_one_silent_patch_with_the_keys_in_the_body() {
     let (script, database) = bench([say(204, "")]).await;
-    assert_eq!(database.write(&ann()).await, Ok(()));
+    assert_eq!(database.write(&ann(), None).await, Ok(()));
     let asked = script.asked();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].line, "PATCH /presence.json?print=silent");
@@ -138,10 +139,13 @@ async fn a_refused_connection_is_not_sent_and_a_hang_is_ambiguous() {
     drop(listener);
     assert_ne!(closed, script.address);
     let database = database_of(options(&closed.to_string(), Layout::Bridge));
-    assert_eq!(database.write(&ann()).await, Err(WriteError::NotSent));
+    assert_eq!(database.write(&ann(), None).await, Err(WriteError::NotSent));
     let database = hasty([Reply::Hang]).await;
-    assert_eq!(database.write(&ann()).await, Err(WriteError::Ambiguous));
-    while database.write(&ann()).await != Ok(()) {
+    assert_eq!(
+        database.write(&ann(), None).await,
+        Err(WriteError::Ambiguous)
+    );
+    while database.write(&ann(), None).await != Ok(()) {
         // On a new connection it works, sooner or later on a busy machine.
     }
 }
@@ -155,7 +159,7 @@ async fn no_token_is_not_sent() {
     });
     let options = options(&script.address.to_string(), Layout::Bridge);
     let database = Database::new(options, tokens, Arc::default(), Clock::system()).unwrap();
-    assert_eq!(database.write(&ann()).await, Err(WriteError::NotSent));
+    assert_eq!(database.write(&ann(), None).await, Err(WriteError::NotSent));
     assert_eq!(script.asked().len(), 0);
 }
 
@@ -163,7 +167,7 @@ async fn no_token_is_not_sent() {
 async fn a_refused_token_is_replaced_once() {
     let expired = say(401, r#"{"error":"Auth token is expired"}"#);
     let (script, database) = bench([expired.clone(), say(204, ""), expired.clone(), expired]).await;
-    assert_eq!(database.write(&ann()).await, Ok(()));
+    assert_eq!(database.write(&ann(), None).await, Ok(()));
     let tokens: Vec<String> = script
         .asked()
         .into_iter()
@@ -171,7 +175,7 @@ async fn a_refused_token_is_replaced_once() {
         .collect();
     assert_eq!(tokens, ["Bearer first", "Bearer second"]);
     let denied = WriteError::Denied("status 401: Auth token is expired".to_owned());
-    assert_eq!(database.write(&ann()).await, Err(denied));
+    assert_eq!(database.write(&ann(), None).await, Err(denied));
     assert_eq!(script.asked().len(), 4);
 }
 
@@ -292,13 +296,83 @@ async fn heartbeats_are_read_and_forgotten() {
 }
 
 #[tokio::test]
+async fn a_batch_behind_the_fence_says_who_it_is_to_the_rules() {
+    let denied = || say(401, r#"{"error":"Permission denied"}"#);
+    let (script, database) = bench([say(204, ""), denied()]).await;
+    assert_eq!(database.write(&ann(), Some(7)).await, Ok(()));
+    let reason = WriteError::Denied("status 401: Permission denied".to_owned());
+    assert_eq!(database.write(&ann(), Some(7)).await, Err(reason));
+    let asked = script.asked();
+    assert_eq!(
+        asked.len(),
+        2,
+        "a fresh token would not change the rules' mind"
+    );
+    let line = "PATCH /presence.json?print=silent&auth_variable_override=\
+        %7B%22epoch%22%3A7%2C%22uid%22%3A%22presence-bridge%22%7D";
+    assert_eq!(asked[0].line, line);
+}
+
+#[tokio::test]
+async fn the_fence_is_read_with_its_tag_and_taken_by_it() {
+    let there = r#"{"epoch":4,"owner":"b0","nonce":"18446744073709551615"}"#;
+    let (script, database) = bench([
+        Reply::Say(200, "ETag: a+b/c=\r\n", there.to_owned()),
+        say(200, "{}"),
+        say(412, there),
+        say(500, ""),
+    ])
+    .await;
+    let found = database.fence().await.unwrap();
+    let record = FenceRecord {
+        epoch: 4,
+        owner: "b0".to_owned(),
+        nonce: u64::MAX,
+    };
+    assert_eq!(found.record, Some(record.clone()));
+    assert_eq!(found.tag, "a+b/c=");
+    assert_eq!(database.take_fence(&record, "a+b/c=").await, Ok(true));
+    assert_eq!(database.take_fence(&record, "a+b/c=").await, Ok(false));
+    let unknown = database.take_fence(&record, "a+b/c=").await;
+    assert_eq!(unknown, Err(WriteError::Ambiguous));
+    let asked = script.asked();
+    assert_eq!(asked[0].line, "GET /presenceFence.json");
+    assert_eq!(asked[0].tag, ["x-firebase-etag: true"]);
+    assert_eq!(asked[1].line, "PUT /presenceFence.json");
+    assert_eq!(asked[1].tag, ["if-match: a+b/c="]);
+    assert_eq!(
+        asked[1].body,
+        r#"{"epoch":4,"nonce":"18446744073709551615","owner":"b0"}"#
+    );
+}
+
+#[tokio::test]
+async fn a_fence_without_a_tag_cannot_be_taken() {
+    let (_script, database) = bench([say(200, "null")]).await;
+    let untold = ReadError::Denied("no ETag for the fence".to_owned());
+    assert_eq!(database.fence().await, Err(untold));
+}
+
+#[tokio::test]
+async fn a_page_starts_at_the_last_key_and_asks_for_one_more() {
+    let (script, database) = bench([say(200, "null"), say(200, "null")]).await;
+    database.page(None, 50).await.unwrap();
+    database.page(Some("a\"b"), 50).await.unwrap();
+    let asked = script.asked();
+    let first = "GET /presence.json?orderBy=%22%24key%22&limitToFirst=50";
+    assert_eq!(asked[0].line, first);
+    let next = "GET /presence.json?orderBy=%22%24key%22&limitToFirst=51&startAt=%22a%5C%22b%22";
+    assert_eq!(asked[1].line, next);
+}
+
+#[tokio::test]
 async fn the_emulator_is_asked_as_owner_in_its_namespace() {
     let script = Script::start([say(204, "")]).await;
     let mut options = options("localhost", Layout::Bridge);
     options.target = Target::emulator(&script.address.to_string(), "chat").unwrap();
     let owner = Arc::new(crate::firebase::bearer::Owner);
     let database = Database::new(options, owner, Arc::default(), Clock::system()).unwrap();
-    assert_eq!(database.write(&ann()).await, Ok(()));
+    assert_eq!(database.write(&ann(), None).await, Ok(()));
     let asked = &script.asked()[0];
     assert_eq!(asked.line, "PATCH /presence.json?ns=chat&print=silent");
     assert_eq!(asked.authorization, "Bearer owner");
@@ -311,8 +385,11 @@ async fn requests_are_counted_by_kind_and_outcome() {
     let options = options(&script.address.to_string(), Layout::Bridge);
     let tokens = Arc::new(TwoTokens::default());
     let database = Database::new(options, tokens, Arc::clone(&metrics), Clock::system()).unwrap();
-    assert_eq!(database.write(&ann()).await, Ok(()));
-    assert_eq!(database.write(&ann()).await, Err(WriteError::Ambiguous));
+    assert_eq!(database.write(&ann(), None).await, Ok(()));
+    assert_eq!(
+        database.write(&ann(), None).await,
+        Err(WriteError::Ambiguous)
+    );
     let page = metrics.encode().unwrap();
     for line in [
         r#"bridge_database_requests_total{op="flush"} 2"#,

@@ -9,9 +9,9 @@ mod json;
 mod tests;
 
 use crate::domain::ids::{IdError, UserId, decode_key, encode_key};
-use crate::domain::mirror::Record;
+use crate::domain::mirror::{Record, compare_keys};
 use crate::domain::time::UnixMillis;
-use crate::services::ports::{NodeBeat, StoredRecord};
+use crate::services::ports::{FenceRecord, NodeBeat, Page, StoredRecord};
 use json::each_child;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
@@ -145,6 +145,33 @@ pub(super) fn read_beat(answer: &[u8]) -> Option<UnixMillis> {
     millis(value.get("heartbeat")?)
 }
 
+/// The body of the fence record. The nonce is text: JSON numbers do not hold 64 bits.
+pub(super) fn fence_body(record: &FenceRecord) -> Value {
+    json!({ "epoch": record.epoch, "owner": record.owner, "nonce": record.nonce.to_string() })
+}
+
+/// The fence record in an answer. What is missing or of another shape counts as nobody's; but an
+/// epoch that can be read is kept, since epochs only rise.
+pub(super) fn read_fence(answer: &[u8]) -> serde_json::Result<Option<FenceRecord>> {
+    let value: Value = serde_json::from_slice(answer)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+    let epoch = value.get("epoch").and_then(Value::as_f64);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast saturates, and both ends are refused as epochs"
+    )]
+    let epoch = epoch.unwrap_or_default() as u64;
+    Ok(Some(FenceRecord {
+        epoch,
+        owner: text("owner").to_owned(),
+        nonce: text("nonce").parse().unwrap_or_default(),
+    }))
+}
+
 /// What a read understood, and how many children it did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Understood<T> {
@@ -174,6 +201,39 @@ pub(super) fn read_online(answer: &[u8]) -> serde_json::Result<Understood<Stored
         }
     })?;
     Ok(read)
+}
+
+/// A page of the presence path: at most `most` children from the key `after` on, which is not
+/// counted. Whatever is not a record of ours is skipped, but it moves the page's end.
+pub(super) fn read_page(
+    answer: &[u8],
+    after: Option<&str>,
+    most: usize,
+) -> serde_json::Result<Page> {
+    let mut page = Page {
+        bytes: answer.len(),
+        ..Page::default()
+    };
+    let mut answered = 0;
+    let mut last: Option<String> = None;
+    each_child(answer, &mut |key, child| {
+        answered += 1;
+        if Some(key) == after {
+            return;
+        }
+        page.children += 1;
+        if last
+            .as_ref()
+            .is_none_or(|last| compare_keys(key, last).is_gt())
+        {
+            last = Some(key.to_owned());
+        }
+        if let (Some((record, node)), Ok(user)) = (parse_record(child), UserId::from_key(key)) {
+            page.records.push(StoredRecord { user, record, node });
+        }
+    })?;
+    page.through = last.filter(|_| answered >= most);
+    Ok(page)
 }
 
 /// One user's record; `None` also for what is not understood.

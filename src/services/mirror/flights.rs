@@ -21,15 +21,17 @@ pub(super) enum Kind {
     Batch,
     Beat,
     Look,
+    Fence,
 }
 
 impl Kind {
     /// The order of turns, beginning after `self`.
-    fn turns(self) -> [Self; 3] {
+    fn turns(self) -> [Self; 4] {
         match self {
-            Self::Batch => [Self::Beat, Self::Look, Self::Batch],
-            Self::Beat => [Self::Look, Self::Batch, Self::Beat],
-            Self::Look => [Self::Batch, Self::Beat, Self::Look],
+            Self::Batch => [Self::Fence, Self::Beat, Self::Look, Self::Batch],
+            Self::Beat => [Self::Look, Self::Batch, Self::Fence, Self::Beat],
+            Self::Look => [Self::Batch, Self::Fence, Self::Beat, Self::Look],
+            Self::Fence => [Self::Beat, Self::Look, Self::Batch, Self::Fence],
         }
     }
 }
@@ -43,6 +45,7 @@ impl MirrorTask {
                 self.start(kind, now);
             }
             self.start_reread(now);
+            self.start_sweep(now);
             return;
         };
         if blocked > now || self.is_asking() {
@@ -63,7 +66,7 @@ impl MirrorTask {
             .into_iter()
             .filter_map(|kind| self.due(kind));
         let next = match self.core.blocked_until() {
-            None => kinds.chain(self.reread_due()).min(),
+            None => kinds.chain(self.reread_due()).chain(self.sweep_due()).min(),
             Some(_) if self.is_asking() => None,
             Some(blocked) => kinds.min().map(|due| due.max(blocked)),
         };
@@ -71,15 +74,22 @@ impl MirrorTask {
     }
 
     fn is_asking(&self) -> bool {
-        self.write.is_some() || self.beat.is_some() || self.look.is_some()
+        self.write.is_some()
+            || self.beat.is_some()
+            || self.look.is_some()
+            || self.gate.asking.is_some()
     }
 
     fn due(&self, kind: Kind) -> Option<Instant> {
         match kind {
+            Kind::Batch | Kind::Look if !self.gate.is_open() => None,
+            Kind::Fence => self.gate.due().filter(|_| self.write.is_none()),
             Kind::Batch if self.standing.borrow().tried => self.core.next_deadline(),
             Kind::Batch => Some(self.core.next_deadline()?.max(self.patient_until)),
             Kind::Beat => self.next_beat.filter(|_| self.beat.is_none()),
-            Kind::Look => self.next_look.filter(|_| self.look.is_none()),
+            Kind::Look => self
+                .next_look
+                .filter(|_| self.look.is_none() && self.page.is_none()),
         }
     }
 
@@ -99,14 +109,22 @@ impl MirrorTask {
                     return false;
                 };
                 self.publisher.sent(batch.records.len());
-                self.write = Some(Box::pin(async move { records.write(&batch.records).await }));
+                if self.look.is_some() || self.page.is_some() {
+                    let users = batch.records.iter().map(|(user, _)| user.clone());
+                    self.touched.extend(users);
+                }
+                let epoch = self.gate.epoch();
+                self.write = Some(Box::pin(async move {
+                    records.write(&batch.records, epoch).await
+                }));
             }
+            Kind::Fence => self.gate.ask(&records),
             Kind::Beat => self.beat = Some(Box::pin(async move { records.beat().await })),
             Kind::Look => {
                 let Some(time) = self.database_now(now) else {
                     return false;
                 };
-                self.touched.clear();
+                self.begin_reading();
                 let me = self.options.me.clone();
                 let waited_for = self.waited_for.clone();
                 self.look = Some(Box::pin(async move {
@@ -139,11 +157,11 @@ impl MirrorTask {
 
     pub(super) fn settle(&mut self, result: Result<(), WriteError>, now: Instant) {
         let parked = self.core.balance().parked;
-        self.core
-            .settle(outcome_of(&result), now, (self.options.jitter)());
+        let outcome = self.gate.judge(&result, now);
+        self.core.settle(outcome, now, (self.options.jitter)());
         match result {
             Ok(()) => {}
-            Err(WriteError::Denied(reason)) => {
+            Err(WriteError::Denied(reason)) if outcome == Outcome::Denied => {
                 tracing::error!(reason, "the database refuses the presence records");
             }
             Err(error) => tracing::debug!(%error, "presence records are not written yet"),
@@ -194,7 +212,7 @@ impl MirrorTask {
 
     /// A refusal proves that the database is there: it delays the others only while they ask
     /// whether it is.
-    fn missed(&mut self, outcome: &Outcome, refused: bool, now: Instant) {
+    pub(super) fn missed(&mut self, outcome: &Outcome, refused: bool, now: Instant) {
         if !refused || self.core.blocked_until().is_some() {
             self.core.missed(*outcome, now, (self.options.jitter)());
         }

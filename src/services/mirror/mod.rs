@@ -5,24 +5,28 @@
 //! the database is out of reach, one request at a time asks for it, and the kinds take turns.
 
 mod adoption;
+mod fence;
 mod flights;
 mod publish;
+mod sweep;
 
 #[cfg(test)]
 mod tests;
 
 use crate::clock::Clock;
 use crate::domain::ids::UserId;
-use crate::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck};
+use crate::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck, Sweep};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{BoxFuture, ReadError, Record, Records, WriteError};
 use crate::telemetry::metrics::Metrics;
 pub use adoption::{AdoptedUser, Adoption, Process, adopt};
+use fence::{Asked, Gate};
 use flights::Kind;
 use publish::Publisher;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use sweep::Swept;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -46,9 +50,12 @@ pub type Adopted = Vec<(UserId, UnixMillis)>;
 pub struct MirrorOptions {
     pub limits: Limits,
     pub heartbeat_interval: Duration,
+    pub sweep_interval: Duration,
     /// How long pending transitions are flushed after the drain began.
     pub drain_timeout: Duration,
     pub me: Process,
+    /// Whether batches carry an epoch that the database's rules check.
+    pub fence: bool,
     /// From 0 to 1; chance, but for tests.
     pub jitter: fn() -> f64,
 }
@@ -62,6 +69,8 @@ pub struct Standing {
     pub adopted: bool,
     /// The last that was heard of the database was bad.
     pub degraded: bool,
+    /// Another process has taken over; this one writes no more and should drain.
+    pub deposed: bool,
 }
 
 /// What the drain could not do.
@@ -105,7 +114,10 @@ pub struct MirrorTask {
     beat: Slot<Result<UnixMillis, WriteError>>,
     look: Slot<Result<Adoption, ReadError>>,
     reread: Slot<Vec<(Recheck, Found)>>,
+    page: Slot<Result<Swept, ReadError>>,
+    sweep: Sweep,
     burial: Slot<Result<(), WriteError>>,
+    gate: Gate,
     /// Batches wait until then for the first look.
     patient_until: Instant,
     next_beat: Option<Instant>,
@@ -113,7 +125,8 @@ pub struct MirrorTask {
     /// A heartbeat's time by the database, and when we heard of it.
     database_time: Option<(UnixMillis, Instant)>,
     waited_for: BTreeSet<Process>,
-    /// Users with a transition since the look at the database began: it may be older.
+    /// Users with a transition or a write since the look at the database, or at a page of it,
+    /// began: what was read may be older.
     touched: HashSet<UserId>,
     last_probe: Kind,
     /// The end of the drain, once it has begun.
@@ -128,7 +141,9 @@ enum Event {
     Beaten(Result<UnixMillis, WriteError>),
     Looked(Result<Adoption, ReadError>),
     Reread(Vec<(Recheck, Found)>),
+    Swept(Result<Swept, ReadError>),
     Buried(Result<(), WriteError>),
+    Fenced(Asked),
     Delivered,
     Woken,
 }
@@ -143,8 +158,13 @@ pub fn mirror(
 ) -> (MirrorHandle, watch::Receiver<Standing>, MirrorTask) {
     let (handle, queue) = mpsc::channel(QUEUE_LENGTH);
     let (standing, watch) = watch::channel(Standing::default());
+    let gate = match options.fence {
+        true => Gate::on(&options.me.boot, clock.instant()),
+        false => Gate::off(),
+    };
     let task = MirrorTask {
         core: Mirror::new(options.limits),
+        sweep: Sweep::new(options.sweep_interval, clock.instant()),
         publisher: Publisher::new(metrics),
         patient_until: clock.instant() + FIRST_LOOK,
         next_beat: Some(clock.instant()),
@@ -160,7 +180,9 @@ pub fn mirror(
         beat: None,
         look: None,
         reread: None,
+        page: None,
         burial: None,
+        gate,
         next_look: None,
         database_time: None,
         waited_for: BTreeSet::new(),
@@ -189,6 +211,10 @@ impl MirrorTask {
             self.handle(event);
         }
         self.say_farewell().await;
+        if self.gate.is_deposed() {
+            tracing::info!("presence is left to the process that has taken over");
+            return Drained { unwritten: 0 };
+        }
         let unwritten = self.core.unwritten();
         if unwritten > 0 {
             tracing::warn!(unwritten, "users are left in the database as they were");
@@ -204,7 +230,9 @@ impl MirrorTask {
             result = landed(&mut self.beat) => Event::Beaten(result),
             result = landed(&mut self.look) => Event::Looked(result),
             found = landed(&mut self.reread) => Event::Reread(found),
+            result = landed(&mut self.page) => Event::Swept(result),
             result = landed(&mut self.burial) => Event::Buried(result),
+            asked = landed(&mut self.gate.asking) => Event::Fenced(asked),
             count = self.queue.recv_many(&mut self.inbox, BURST), if !self.queue_ended => {
                 Event::Wanted(count)
             }
@@ -233,6 +261,8 @@ impl MirrorTask {
             Event::Beaten(result) => self.beaten(result, now),
             Event::Looked(result) => self.looked(result, now),
             Event::Reread(found) => self.reread(&found, now),
+            Event::Swept(result) => self.swept(result, now),
+            Event::Fenced(asked) => self.fenced(asked, now),
             Event::Buried(Err(_)) => {
                 // They are found again, and their users with them.
                 self.next_look.get_or_insert(now + LOOK_AGAIN);
@@ -244,7 +274,7 @@ impl MirrorTask {
     fn take_in(&mut self, now: Instant) {
         for (user, record) in self.inbox.drain(..) {
             self.core.want(&user, record, now);
-            if self.look.is_some() {
+            if self.look.is_some() || self.page.is_some() {
                 self.touched.insert(user);
             }
         }
@@ -264,6 +294,7 @@ impl MirrorTask {
         self.next_look = None;
         self.look = None;
         self.reread = None;
+        self.page = None;
         self.burial = None;
         self.outgoing.clear();
         self.standing.send_modify(|standing| standing.tried = true);
@@ -273,7 +304,8 @@ impl MirrorTask {
         let Some(until) = self.drain_until else {
             return false;
         };
-        let idle = self.queue_ended && self.write.is_none() && self.core.next_deadline().is_none();
+        let nothing_to_write = self.core.next_deadline().is_none() || self.gate.is_deposed();
+        let idle = self.queue_ended && self.write.is_none() && nothing_to_write;
         idle || until <= now
     }
 

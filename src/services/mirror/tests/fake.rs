@@ -1,9 +1,12 @@
 //! A database in memory that fails by the script and keeps a journal.
 
 use crate::domain::ids::UserId;
-use crate::domain::mirror::Record;
+use crate::domain::mirror::{Record, compare_keys};
 use crate::domain::time::UnixMillis;
-use crate::services::ports::{BoxFuture, NodeBeat, ReadError, Records, StoredRecord, WriteError};
+use crate::services::ports::{
+    BoxFuture, FenceRecord, FoundFence, NodeBeat, Page, ReadError, Records, StoredRecord,
+    WriteError,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -25,7 +28,10 @@ pub(super) enum Op {
     Online,
     Nodes,
     Read,
+    Page(usize),
     Forget,
+    Fence,
+    Take,
 }
 
 /// The name that this process's records are signed with.
@@ -54,6 +60,11 @@ pub(super) struct State {
     pub(super) most_under_way: usize,
     /// How long the answer to "who is online?" takes, after it was read.
     pub(super) look_takes: Duration,
+    /// The fence; its tag is the number of times it was taken.
+    pub(super) fence: Option<FenceRecord>,
+    pub(super) taken: u64,
+    /// Fates of the next attempts to take the fence, one each.
+    pub(super) fence_fates: VecDeque<Fate>,
     /// Users whose record is refused as bad data.
     pub(super) poison: Vec<UserId>,
 }
@@ -62,6 +73,7 @@ pub(super) struct State {
 pub(super) struct Fake {
     state: Arc<Mutex<State>>,
     start: Instant,
+    boot: &'static str,
 }
 
 impl Fake {
@@ -70,6 +82,15 @@ impl Fake {
         Self {
             state: Arc::default(),
             start: Instant::now(),
+            boot: BOOT,
+        }
+    }
+
+    /// The same database, as another process sees it.
+    pub(super) fn seen_by(&self, boot: &'static str) -> Self {
+        Self {
+            boot,
+            ..self.clone()
         }
     }
 
@@ -113,20 +134,35 @@ impl Fake {
         }
     }
 
-    fn land(&self, records: &[(UserId, Record)]) {
+    /// The rule is asked when the write lands, not when it was sent.
+    fn land(&self, records: &[(UserId, Record)], epoch: Option<u64>) -> Result<(), WriteError> {
         let mut state = self.state();
+        let current = state.fence.as_ref().map(|fence| fence.epoch);
+        if epoch.is_some() && epoch != current {
+            return Err(WriteError::Denied("Permission denied".to_owned()));
+        }
         for (user, record) in records {
             let signed = (*record, Some(NODE.to_owned()));
             state.users.insert(user.clone(), signed);
         }
+        Ok(())
     }
 
-    async fn hang(&self, landing: Option<Duration>, records: &[(UserId, Record)]) {
+    fn put_fence(&self, record: &FenceRecord, tag: &str) -> bool {
+        let mut state = self.state();
+        if state.taken.to_string() != tag {
+            return false;
+        }
+        state.taken += 1;
+        state.fence = Some(record.clone());
+        true
+    }
+
+    async fn hang(&self, landing: Option<Duration>, land: impl FnOnce() + Send + 'static) {
         if let Some(after) = landing {
-            let (fake, records) = (self.clone(), records.to_vec());
             tokio::spawn(async move {
                 sleep(after).await;
-                fake.land(&records);
+                land();
             });
         }
         sleep(DEADLINE).await;
@@ -147,6 +183,7 @@ impl Records for Fake {
     fn write<'a>(
         &'a self,
         records: &'a [(UserId, Record)],
+        epoch: Option<u64>,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         Box::pin(async move {
             let fate = self.state().fates.pop_front();
@@ -154,7 +191,9 @@ impl Records for Fake {
             match fate {
                 Some(Fate::Fails(error)) => return Err(error),
                 Some(Fate::Hangs(landing)) => {
-                    self.hang(landing, records).await;
+                    let (fake, late) = (self.clone(), records.to_vec());
+                    let land = move || drop(fake.land(&late, epoch));
+                    self.hang(landing, land).await;
                     return Err(WriteError::Ambiguous);
                 }
                 None => {}
@@ -165,8 +204,7 @@ impl Records for Fake {
             {
                 return Err(WriteError::BadData);
             }
-            self.land(records);
-            Ok(())
+            self.land(records, epoch)
         })
     }
 
@@ -188,6 +226,37 @@ impl Records for Fake {
         })
     }
 
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
+        Box::pin(async move {
+            self.enter(Op::Page(most)).await.map_err(unread)?;
+            let (users, look_takes) = {
+                let state = self.state();
+                (state.users.clone(), state.look_takes)
+            };
+            sleep(look_takes).await;
+            let mut users: Vec<_> = users.into_iter().map(|(u, r)| (u.to_key(), u, r)).collect();
+            users.retain(|(key, _, _)| after.is_none_or(|after| compare_keys(key, after).is_gt()));
+            users.sort_by(|(a, _, _), (b, _, _)| compare_keys(a, b));
+            let more = users.len() > most;
+            users.truncate(most);
+            let records = users.iter().map(|(_, user, (record, node))| StoredRecord {
+                user: user.clone(),
+                record: *record,
+                node: node.clone(),
+            });
+            Ok(Page {
+                records: records.collect(),
+                through: users.last().map(|(key, _, _)| key.clone()).filter(|_| more),
+                children: users.len(),
+                bytes: 100 * users.len(),
+            })
+        })
+    }
+
     fn read<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Record>, ReadError>> {
         Box::pin(async move {
             self.enter(Op::Read).await.map_err(unread)?;
@@ -199,7 +268,7 @@ impl Records for Fake {
         Box::pin(async move {
             self.enter(Op::Beat).await?;
             let beat = (self.time(), Duration::from_secs(10));
-            let me = (NODE.to_owned(), BOOT.to_owned());
+            let me = (NODE.to_owned(), self.boot.to_owned());
             self.state().beats.insert(me, beat);
             Ok(self.time())
         })
@@ -229,6 +298,40 @@ impl Records for Fake {
                 .beats
                 .remove(&(node.to_owned(), boot.to_owned()));
             Ok(())
+        })
+    }
+
+    fn fence(&self) -> BoxFuture<'_, Result<FoundFence, ReadError>> {
+        Box::pin(async move {
+            self.enter(Op::Fence).await.map_err(unread)?;
+            let state = self.state();
+            Ok(FoundFence {
+                record: state.fence.clone(),
+                tag: state.taken.to_string(),
+            })
+        })
+    }
+
+    fn take_fence<'a>(
+        &'a self,
+        record: &'a FenceRecord,
+        tag: &'a str,
+    ) -> BoxFuture<'a, Result<bool, WriteError>> {
+        Box::pin(async move {
+            let fate = self.state().fence_fates.pop_front();
+            self.enter(Op::Take).await?;
+            match fate {
+                Some(Fate::Fails(error)) => Err(error),
+                Some(Fate::Hangs(landing)) => {
+                    let (fake, record, tag) = (self.clone(), record.clone(), tag.to_owned());
+                    let land = move || {
+                        fake.put_fence(&record, &tag);
+                    };
+                    self.hang(landing, land).await;
+                    Err(WriteError::Ambiguous)
+                }
+                None => Ok(self.put_fence(record, tag)),
+            }
         })
     }
 }
