@@ -75,7 +75,8 @@ impl Listeners {
         let places = server::connection_limit(config.limit_connections);
         let metrics = Arc::clone(&ground.metrics);
         ground.run(server::serve(self.public, public, places, metrics, close));
-        let metrics = Arc::clone(&ground.metrics);
+        // The operators' own connections are not among those that they look at.
+        let metrics = Arc::default();
         let stop = ground.stop.clone();
         ground.run(server::serve(
             self.admin,

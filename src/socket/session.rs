@@ -190,11 +190,12 @@ impl Session {
     /// A client that shall come back loses its transport, so that the stock client reconnects by itself;
     /// one that shall not is disconnected from the namespace, which the stock client takes as final.
     async fn say_goodbye(&self, code: ErrorCode) {
-        match code {
-            ErrorCode::SlowConsumer => self.bridge.metrics.slow_consumers.inc(),
-            ErrorCode::Overloaded => self.bridge.metrics.mailbox_full.inc(),
-            _ => 0,
-        };
+        if code == ErrorCode::SlowConsumer {
+            self.bridge.metrics.slow_consumers.inc();
+        }
+        if code == ErrorCode::Overloaded {
+            self.bridge.metrics.mailbox_full.inc();
+        }
         let retry_after = code
             .reconnect()
             .then(|| rand::rng().random_range(0..spread_ms()));

@@ -39,13 +39,12 @@ impl Base {
     pub(crate) async fn open(rules: &str) -> Self {
         static OPENED: AtomicUsize = AtomicUsize::new(0);
         let number = OPENED.fetch_add(1, Ordering::SeqCst);
-        let (host, serving) = match emulator() {
-            Some(host) => (host, None),
-            None => {
-                let stand_in = DatabaseStandIn::new("demo-contract", rules, Clock::system());
-                let (host, guard) = serve(&stand_in.unwrap()).await;
-                (host, Some(guard))
-            }
+        let (host, serving) = if let Some(host) = emulator() {
+            (host, None)
+        } else {
+            let stand_in = DatabaseStandIn::new("demo-contract", rules, Clock::system());
+            let (host, guard) = serve(&stand_in.unwrap()).await;
+            (host, Some(guard))
         };
         let base = Self {
             host,

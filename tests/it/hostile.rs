@@ -48,7 +48,7 @@ async fn heads_without_measure_are_refused() {
     let headers = |count: usize, value: &str| {
         let mut head = "GET /healthz HTTP/1.1\r\nHost: x\r\n".to_owned();
         for n in 0..count {
-            head.push_str(&format!("X-{n}: {value}\r\n"));
+            head += &["X-", &n.to_string(), ": ", value, "\r\n"].concat();
         }
         head + "\r\n"
     };
@@ -94,7 +94,10 @@ async fn frames_that_no_client_sends_end_their_own_connection_only() {
     }
     for (what, bytes) in [
         ("64 MiB declared", declared),
-        ("a frame above the limit", frame(0x81, &[b'a'; 64 * 1024])),
+        (
+            "a frame above the limit",
+            frame(0x81, &vec![b'a'; 64 * 1024]),
+        ),
         ("pieces above the limit together", pieces),
         ("unmasked", vec![0x81, 2, b'4', b'0']),
         ("reserved opcode 3", frame(0x83, b"40")),
@@ -171,16 +174,16 @@ async fn a_polling_body_above_the_limit_is_refused() {
                 body.len()
             )
         };
-        let heard = Wire::open(world.bridge)
+        let answer = Wire::open(world.bridge)
             .await
             .exchange(request.into_bytes())
             .await;
-        let status = heard
+        let status = answer
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3));
         assert!(
-            heard.is_empty() || matches!(status, Some("413" | "400")),
-            "{what}: {heard}"
+            answer.is_empty() || matches!(status, Some("413" | "400")),
+            "{what}: {answer}"
         );
     }
     until_open(&world, 0).await;
@@ -223,11 +226,11 @@ async fn guessed_session_ids_open_nothing() {
         );
         let read = client.post(url).body("41").send().await.unwrap();
         assert_eq!(read.status(), 400, "{guess}");
-        let said = read.text().await.unwrap();
-        assert!(!said.contains("ann"), "{said}");
+        let text = read.text().await.unwrap();
+        assert!(!text.contains("ann"), "{text}");
     }
-    let said = ann
+    let relayed = ann
         .ask("send_message", json!({ "chatId": "x", "message": 1 }))
         .await;
-    assert_eq!(said["ok"], true);
+    assert_eq!(relayed["ok"], true);
 }

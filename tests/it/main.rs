@@ -22,6 +22,8 @@ mod chats;
 mod connecting;
 mod database_contract;
 mod database_faults;
+mod database_secrets;
+mod economy;
 mod fence;
 mod hostile;
 mod library;

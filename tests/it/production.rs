@@ -3,6 +3,7 @@
 use crate::google::{Google, KEYS_YOUNG_S, KeyFile};
 use crate::mint;
 use crate::phone::{Phone, soon};
+use crate::wire::Wire;
 use crate::world::{PROJECT, claims, get, production, skip, start};
 use presence_bridge::app::Running;
 use presence_bridge::clock::Clock;
@@ -142,92 +143,76 @@ async fn signed_tokens_connect_and_the_record_is_written_with_an_access_token() 
     assert!(site.database.history().iter().any(refused));
 }
 
-#[tokio::test]
-async fn forged_foreign_and_expired_tokens_are_refused_and_the_keys_are_asked_for_once_more_at_most()
- {
-    let site = Site::open().await;
-    site.until_ready(200, ready()).await;
-    let [good, unlisted] = mint::keys();
+/// What the listed key has signed: its name, the token, the code of the refusal.
+fn signed_but_wrong(site: &Site) -> Vec<(&'static str, String, &'static str)> {
+    let key = &mint::keys()[0];
     let now_s = site.clock.unix().0 / 1000;
-    let with = |change: &dyn Fn(&mut Value)| {
-        let mut claims = claims("ann", &site.clock);
-        change(&mut claims);
-        claims
+    let mine = claims("ann", &site.clock);
+    let with = |changes: Value| {
+        let mut claims = mine.clone();
+        let all = claims.as_object_mut().unwrap();
+        all.extend(changes.as_object().unwrap().clone());
+        key.mint(&claims)
     };
-    let expired = with(&|claims| {
-        claims["iat"] = json!(now_s - 7200);
-        claims["auth_time"] = json!(now_s - 7200);
-        claims["exp"] = json!(now_s - 3600);
-    });
-    let header = json!({ "alg": "RS256", "kid": good.id, "typ": "JWT" }).to_string();
-    let signed = good.mint(&claims("ann", &site.clock));
-    let (head, signature) = (
-        signed.split('.').next().unwrap(),
-        signed.rsplit('.').next().unwrap(),
-    );
-    let other_payload = mint::segment(&claims("ben", &site.clock).to_string());
-    let none = json!({ "alg": "none", "kid": good.id }).to_string();
-    for (forgery, token, code) in [
+    let (begin, end) = (now_s - 7200, now_s - 3600);
+    let expired = json!({ "iat": begin, "auth_time": begin, "exp": end });
+    let expired_elsewhere =
+        json!({ "iat": begin, "auth_time": begin, "exp": end, "aud": "demo-other" });
+    let elsewhere = key.mint(&mint::claims("demo-other", "ann", now_s));
+    let none = json!({ "alg": "none", "kid": key.id }).to_string();
+    vec![
+        ("another project's", elsewhere, "unauthorized"),
         (
-            "unsigned",
-            mint::unsigned(&claims("ann", &site.clock)),
+            "another project's audience",
+            with(json!({ "aud": "demo-other" })),
+            "unauthorized",
+        ),
+        ("nobody's", with(json!({ "sub": "" })), "unauthorized"),
+        ("expired", with(expired), "token_expired"),
+        (
+            "expired and another project's",
+            with(expired_elsewhere),
             "unauthorized",
         ),
         (
             "alg none, but signed",
-            good.sign(&none, &claims("ann", &site.clock).to_string()),
+            key.sign(&none, &mine.to_string()),
             "unauthorized",
         ),
-        (
-            "another project's",
-            good.mint(&mint::claims("demo-other", "ann", now_s)),
-            "unauthorized",
-        ),
-        (
-            "another project's audience",
-            good.mint(&with(&|claims| claims["aud"] = json!("demo-other"))),
-            "unauthorized",
-        ),
-        (
-            "of nobody",
-            good.mint(&with(&|claims| claims["sub"] = json!(""))),
-            "unauthorized",
-        ),
-        ("expired", good.mint(&expired), "token_expired"),
-        (
-            "expired of another project",
-            good.mint(&{
-                let mut claims = expired.clone();
-                claims["aud"] = json!("demo-other");
-                claims
-            }),
-            "unauthorized",
-        ),
-        (
-            "unlisted key",
-            unlisted.mint(&claims("ann", &site.clock)),
-            "unauthorized",
-        ),
-        (
-            "wrong key behind a listed id",
-            unlisted.sign(&header, &claims("ann", &site.clock).to_string()),
-            "unauthorized",
-        ),
-        (
-            "changed payload",
-            format!("{head}.{other_payload}.{signature}"),
-            "unauthorized",
-        ),
-    ] {
+    ]
+}
+
+/// What the listed key has not signed.
+fn forgeries(site: &Site) -> Vec<(&'static str, String, &'static str)> {
+    let [listed, unlisted] = mint::keys();
+    let mine = claims("ann", &site.clock);
+    let header = json!({ "alg": "RS256", "kid": listed.id, "typ": "JWT" }).to_string();
+    let signed = listed.mint(&mine);
+    let [head, _, signature] = signed.split('.').collect::<Vec<_>>()[..] else {
+        panic!("{signed}")
+    };
+    let others = mint::segment(&claims("ben", &site.clock).to_string());
+    let changed = format!("{head}.{others}.{signature}");
+    let wrong_key = unlisted.sign(&header, &mine.to_string());
+    vec![
+        ("unsigned", mint::unsigned(&mine), "unauthorized"),
+        ("unlisted key", unlisted.mint(&mine), "unauthorized"),
+        ("wrong key behind a listed id", wrong_key, "unauthorized"),
+        ("changed payload", changed, "unauthorized"),
+    ]
+}
+
+#[tokio::test]
+async fn forged_foreign_and_expired_tokens_are_refused_and_cost_at_most_one_more_fetch_of_keys() {
+    let site = Site::open().await;
+    site.until_ready(200, ready()).await;
+    for (what, token, code) in [signed_but_wrong(&site), forgeries(&site)].concat() {
         let auth = json!({ "token": token });
         let refused = Phone::handshake(site.bridge.public, auth).await.err();
-        assert_eq!(refused.as_deref(), Some(code), "{forgery}");
+        assert_eq!(refused.as_deref(), Some(code), "{what}");
     }
-    assert!(
-        site.google.keys_asked() <= 2,
-        "{}",
-        site.google.keys_asked()
-    );
+    let asked = site.google.keys_asked();
+    assert!(asked <= 2, "{asked}");
     assert_eq!(site.database.value("/presence"), Value::Null);
     site.connect("ann").await;
 }
@@ -328,10 +313,18 @@ async fn a_draining_bridge_is_not_ready() {
 #[tokio::test]
 async fn metrics_are_for_operators_only() {
     let site = Site::open().await;
-    assert_eq!(get(site.bridge.public, "/metrics").await.0, 404);
+    let missing = Wire::open(site.bridge.public)
+        .await
+        .exchange(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec());
+    let missing = missing.await;
+    assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
     let (status, page) = get(site.bridge.admin, "/metrics").await;
     assert_eq!(status, 200);
     assert!(page.contains("bridge_connections 0"), "{page}");
+    assert!(
+        page.contains("bridge_tcp_connections 0"),
+        "who asks does not count: {page}"
+    );
     let polling = "/socket.io/?EIO=4&transport=polling";
     assert_eq!(
         get(site.bridge.admin, polling).await.0,
