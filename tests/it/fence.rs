@@ -228,14 +228,14 @@ async fn race(seed: u64) {
     for phone in phones {
         phone.leave().await;
     }
-    // A change after each other, until the old process has met the fence.
+    // One stranger after another, until the old process has met the fence.
     soon(
         &format!("seed {seed}: the old process to be deposed"),
         async {
             let deposed = old.deposed();
             tokio::pin!(deposed);
-            loop {
-                let stray = site.connect(&old, "dan").await;
+            for n in 0.. {
+                let stray = site.connect(&old, &format!("dan{n}")).await;
                 let wait = Duration::from_millis(100);
                 let noticed = tokio::time::timeout(wait, &mut deposed).await.is_ok();
                 stray.leave().await;
