@@ -191,8 +191,8 @@ impl Records for Fake {
             match fate {
                 Some(Fate::Fails(error)) => return Err(error),
                 Some(Fate::Hangs(landing)) => {
-                    let (fake, late) = (self.clone(), records.to_vec());
-                    let land = move || drop(fake.land(&late, epoch));
+                    let (there, late) = (self.clone(), records.to_vec());
+                    let land = move || drop(there.land(&late, epoch));
                     self.hang(landing, land).await;
                     return Err(WriteError::Ambiguous);
                 }
@@ -323,9 +323,9 @@ impl Records for Fake {
             match fate {
                 Some(Fate::Fails(error)) => Err(error),
                 Some(Fate::Hangs(landing)) => {
-                    let (fake, record, tag) = (self.clone(), record.clone(), tag.to_owned());
+                    let (there, record, tag) = (self.clone(), record.clone(), tag.to_owned());
                     let land = move || {
-                        fake.put_fence(&record, &tag);
+                        there.put_fence(&record, &tag);
                     };
                     self.hang(landing, land).await;
                     Err(WriteError::Ambiguous)

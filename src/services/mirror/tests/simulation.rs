@@ -77,7 +77,7 @@ async fn after_a_bad_day_the_database_says_the_truth() {
                 .beats
                 .insert((NODE.to_owned(), "old".to_owned()), beat);
         }
-        let mut b = Bench::start(fake);
+        let mut b = Bench::start(&fake);
         let wanted = live(&mut rng, &mut b).await;
         {
             let mut state = b.fake.state();
