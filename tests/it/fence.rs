@@ -1,6 +1,7 @@
 //! Two bridges on one database, whose rules keep the older one out.
 
 use crate::phone::{Phone, soon};
+use crate::process::Process;
 use crate::world::{self, PROJECT};
 use presence_bridge::app::Running;
 use presence_bridge::clock::Clock;
@@ -11,6 +12,7 @@ use presence_bridge::dev::database::{
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -139,6 +141,36 @@ async fn a_late_offline_of_the_old_process_is_refused_and_it_hands_over() {
         );
     }
     soon("the end", new.drain()).await;
+}
+
+#[tokio::test]
+async fn the_deposed_binary_ends_by_itself_with_success_and_writes_nobody_offline() {
+    let site = Site::new().await;
+    let database = site.address.to_string();
+    let settings = [
+        ("HOST", "127.0.0.1"),
+        ("FIREBASE_PROJECT_ID", PROJECT),
+        ("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099"),
+        ("FIREBASE_DATABASE_EMULATOR_HOST", &database),
+        ("PRESENCE_FENCE", "rules"),
+    ];
+    let old = Process::start(&[], &settings).await;
+    let mut ann = old.connect(&site.accounts, "ann").await;
+    site.until_online("ann", true).await;
+    let new = Process::start(&[], &settings).await;
+    site.until_epoch(2).await;
+    let _ben = old.connect(&site.accounts, "ben").await;
+    assert_eq!(ann.hear("closing").await["code"], "draining");
+    let (status, printed) = old.ended(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+    assert!(
+        printed.contains("another process has taken over"),
+        "{printed}"
+    );
+    assert_eq!(site.database.value("/presence/ann/online"), true);
+    assert_eq!(site.database.value("/presence/ben"), Value::Null);
+    new.signal(Signal::TERM);
+    assert_eq!(new.ended(Duration::from_secs(20)).await.0.code(), Some(0));
 }
 
 #[tokio::test]
