@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep};
 pub(super) enum Fate {
     /// Fails at once, without effect.
     Fails(WriteError),
+    /// Lands and is answered, but only after so long.
+    Slow(Duration),
     /// No answer until the deadline; lands so long after it was sent, if at all.
     Hangs(Option<Duration>),
 }
@@ -196,6 +198,7 @@ impl Records for Fake {
                     self.hang(landing, land).await;
                     return Err(WriteError::Ambiguous);
                 }
+                Some(Fate::Slow(time)) => sleep(time).await,
                 None => {}
             }
             if records
@@ -329,6 +332,10 @@ impl Records for Fake {
                     };
                     self.hang(landing, land).await;
                     Err(WriteError::Ambiguous)
+                }
+                Some(Fate::Slow(time)) => {
+                    sleep(time).await;
+                    Ok(self.put_fence(record, tag))
                 }
                 None => Ok(self.put_fence(record, tag)),
             }

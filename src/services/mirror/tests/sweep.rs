@@ -89,19 +89,19 @@ async fn a_page_that_is_slow_to_come_corrects_nobody_who_moved_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_lands_while_its_page_is_read_is_no_discrepancy() {
-    let b = sweeping().await;
-    b.fake.state().look_takes = Duration::from_secs(10);
-    sleep(Duration::from_secs(298)).await;
-    // Wanted before the page is asked for, written while it is under way.
-    while pages(&b.fake.asked(SECOND)) == 0 {
-        let n = b.fake.time().0;
-        b.want("ann", online(n)).await;
-        b.want("ann", offline(n)).await;
-        b.want("ben", online(n)).await;
-        sleep(Duration::from_millis(10)).await;
+    // Sent after the page was asked for; or before, and landing after it was read.
+    for (early, fate) in [(100, None), (260, Some(Fate::Slow(SECOND)))] {
+        let b = sweeping().await;
+        b.fake.state().look_takes = Duration::from_secs(10);
+        sleep(Duration::from_millis(299_000 - early)).await;
+        b.fake.state().fates.extend(fate);
+        b.want("ann", online(1)).await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(b.fake.record(&user("ann")), Some(online(1)));
+        assert_eq!(pages(&b.fake.asked(SECOND)), 1, "under way");
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(b.corrections(), 0, "{early} ms before");
     }
-    sleep(Duration::from_secs(30)).await;
-    assert_eq!(b.corrections(), 0);
 }
 
 #[tokio::test(start_paused = true)]
