@@ -19,6 +19,7 @@ const DATA = {
     ben: { online: false, lastSeen: NOW, node: 'main' },
   },
   presenceNodes: { main: { boot1: { heartbeat: NOW, intervalMs: 10_000 } } },
+  presenceFence: { epoch: 7, owner: 'boot1', nonce: '1' },
   secrets: { ann: 'hers' },
 };
 const RECORD = { online: true, lastSeen: NOW, node: 'main' };
@@ -60,6 +61,38 @@ describe('the shipped security rules', () => {
       assert.equal(writes(who, '/presence', { ann: RECORD }), false);
       assert.equal(updates(who, '/presence', { ann: RECORD }), false);
       assert.equal(updates(who, '/', { 'presence/ann/online': true }), false);
+    }
+  });
+
+  it('let the bridge write presence while it holds the fence, and only presence', () => {
+    const holder = { uid: 'presence-bridge', epoch: 7 };
+    assert.equal(updates(holder, '/presence', { ann: RECORD, new: RECORD }), true);
+    assert.equal(updates(holder, '/', { 'presence/ann': RECORD, 'secrets/ann': 'ours' }), false);
+    assert.equal(writes(holder, '/presence', { ann: RECORD }), false);
+    assert.equal(writes(holder, '/presenceNodes/main/boot1', null), false);
+    for (const epoch of [6, 8, '7', null, undefined]) {
+      assert.equal(updates({ uid: 'presence-bridge', epoch }, '/presence', { ann: RECORD }), false, `${epoch}`);
+    }
+    assert.equal(updates({ uid: 'ann', epoch: 7 }, '/presence', { ann: RECORD }), false);
+    const claimed = { uid: 'presence-bridge', token: { epoch: 7 } };
+    assert.equal(updates(claimed, '/presence', { ann: RECORD }), false, 'a claim in a token is no epoch');
+  });
+
+  it('let nobody in where there is no fence', () => {
+    const open = targaryen.database(RULES, { ...DATA, presenceFence: null }, NOW);
+    for (const epoch of [null, undefined, 0, 7]) {
+      const who = { uid: 'presence-bridge', epoch };
+      assert.equal(open.as(who).update('/presence', { ann: RECORD }).allowed, false, `${epoch}`);
+    }
+  });
+
+  it('hide the fence and keep it from everybody', () => {
+    for (const who of [null, ann, guest, { uid: 'presence-bridge', epoch: 7 }]) {
+      assert.equal(reads(who, '/presenceFence'), false);
+      assert.equal(reads(who, '/presenceFence/epoch'), false);
+      assert.equal(writes(who, '/presenceFence', { epoch: 8, owner: 'x', nonce: '1' }), false);
+      assert.equal(writes(who, '/presenceFence/epoch', 6), false);
+      assert.equal(writes(who, '/presenceFence', null), false);
     }
   });
 

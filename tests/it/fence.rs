@@ -1,6 +1,7 @@
 //! Two bridges on one database, whose rules keep the older one out.
 
 use crate::phone::{Phone, soon};
+use crate::process::Process;
 use crate::world::{self, PROJECT};
 use presence_bridge::app::Running;
 use presence_bridge::clock::Clock;
@@ -11,6 +12,7 @@ use presence_bridge::dev::database::{
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,7 +42,7 @@ impl Site {
         }
     }
 
-    async fn start(&self, settings: &[(&str, &str)]) -> Running {
+    fn start(&self, settings: &[(&str, &str)]) -> Running {
         let mut all = vec![
             ("PRESENCE_FENCE", "rules"),
             ("PRESENCE_GRACE", "0ms"),
@@ -92,7 +94,7 @@ fn epoch_of(batch: &Entry) -> u64 {
 #[tokio::test]
 async fn a_late_offline_of_the_old_process_is_refused_and_it_hands_over() {
     let site = Site::new().await;
-    let old = site.start(&[("PRESENCE_ON_DRAIN", "offline")]).await;
+    let old = site.start(&[("PRESENCE_ON_DRAIN", "offline")]);
     let ann = site.connect(&old, "ann").await;
     let mut ben = site.connect(&old, "ben").await;
     site.until_online("ann", true).await;
@@ -108,7 +110,7 @@ async fn a_late_offline_of_the_old_process_is_refused_and_it_hands_over() {
         }
     })
     .await;
-    let new = site.start(&[]).await;
+    let new = site.start(&[]);
     site.until_epoch(2).await;
     let _ann = site.connect(&new, "ann").await;
     soon("the old process to notice", old.deposed()).await;
@@ -142,9 +144,39 @@ async fn a_late_offline_of_the_old_process_is_refused_and_it_hands_over() {
 }
 
 #[tokio::test]
+async fn the_deposed_binary_ends_by_itself_with_success_and_writes_nobody_offline() {
+    let site = Site::new().await;
+    let database = site.address.to_string();
+    let settings = [
+        ("HOST", "127.0.0.1"),
+        ("FIREBASE_PROJECT_ID", PROJECT),
+        ("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099"),
+        ("FIREBASE_DATABASE_EMULATOR_HOST", &database),
+        ("PRESENCE_FENCE", "rules"),
+    ];
+    let old = Process::start(&[], &settings).await;
+    let mut ann = old.connect(&site.accounts, "ann").await;
+    site.until_online("ann", true).await;
+    let new = Process::start(&[], &settings).await;
+    site.until_epoch(2).await;
+    let _ben = old.connect(&site.accounts, "ben").await;
+    assert_eq!(ann.hear("closing").await["code"], "draining");
+    let (status, printed) = old.ended(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+    assert!(
+        printed.contains("another process has taken over"),
+        "{printed}"
+    );
+    assert_eq!(site.database.value("/presence/ann/online"), true);
+    assert_eq!(site.database.value("/presence/ben"), Value::Null);
+    new.signal(Signal::TERM);
+    assert_eq!(new.ended(Duration::from_secs(20)).await.0.code(), Some(0));
+}
+
+#[tokio::test]
 async fn without_the_fence_batches_carry_no_epoch_and_nothing_is_taken() {
     let site = Site::new().await;
-    let bridge = site.start(&[("PRESENCE_FENCE", "off")]).await;
+    let bridge = site.start(&[("PRESENCE_FENCE", "off")]);
     let _ann = site.connect(&bridge, "ann").await;
     site.until_online("ann", true).await;
     assert_eq!(site.database.value("/presenceFence"), Value::Null);
@@ -170,7 +202,7 @@ async fn rules_without_the_fence_are_told_and_not_hammered() {
     };
     let (address, _stop) = world::serve(&site.database).await;
     let site = Site { address, ..site };
-    let bridge = site.start(&[]).await;
+    let bridge = site.start(&[]);
     let _ann = site.connect(&bridge, "ann").await;
     soon("degraded", async {
         while !world::get(bridge.admin, "/readyz")
@@ -198,11 +230,41 @@ fn fault(rng: &mut StdRng) -> Fault {
     }
 }
 
+/// One stranger after another comes and goes, until the old process has met the fence.
+async fn until_deposed(site: &Site, old: &Running) {
+    let deposed = old.deposed();
+    tokio::pin!(deposed);
+    for n in 0.. {
+        let stray = site.connect(old, &format!("dan{n}")).await;
+        let wait = Duration::from_millis(100);
+        let noticed = tokio::time::timeout(wait, &mut deposed).await.is_ok();
+        stray.leave().await;
+        if noticed {
+            return;
+        }
+    }
+}
+
+/// Epochs of accepted batches never fall.
+fn check_order(site: &Site, seed: u64) {
+    let mut newest = 0;
+    for batch in site.batches() {
+        if matches!(batch.verdict, Verdict::Committed { .. }) {
+            let epoch = epoch_of(&batch);
+            assert!(
+                epoch >= newest,
+                "seed {seed}: a stale batch was accepted: {batch:?}"
+            );
+            newest = epoch;
+        }
+    }
+}
+
 /// An old process and its successor, both writing, with answers lost and batches late.
 async fn race(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let site = Site::new().await;
-    let old = site.start(&[]).await;
+    let old = site.start(&[]);
     site.until_epoch(1).await;
     let mut phones = Vec::new();
     for user in USERS {
@@ -220,7 +282,7 @@ async fn race(seed: u64) {
     }
     let gone = rng.random_range(0..USERS.len());
     phones.remove(gone).leave().await;
-    let new = site.start(&[]).await;
+    let new = site.start(&[]);
     let mut here = Vec::new();
     for user in USERS {
         here.push(site.connect(&new, user).await);
@@ -228,22 +290,10 @@ async fn race(seed: u64) {
     for phone in phones {
         phone.leave().await;
     }
-    // A change after each other, until the old process has met the fence.
+    let deposed = Box::pin(until_deposed(&site, &old));
     soon(
         &format!("seed {seed}: the old process to be deposed"),
-        async {
-            let deposed = old.deposed();
-            tokio::pin!(deposed);
-            loop {
-                let stray = site.connect(&old, "dan").await;
-                let wait = Duration::from_millis(100);
-                let noticed = tokio::time::timeout(wait, &mut deposed).await.is_ok();
-                stray.leave().await;
-                if noticed {
-                    return;
-                }
-            }
-        },
+        deposed,
     )
     .await;
     soon("the old process's end", old.drain()).await;
@@ -252,17 +302,7 @@ async fn race(seed: u64) {
         site.until_online(user, true).await;
     }
     soon("the end", new.drain()).await;
-    let mut newest = 0;
-    for batch in site.batches() {
-        if matches!(batch.verdict, Verdict::Committed { .. }) {
-            let epoch = epoch_of(&batch);
-            assert!(
-                epoch >= newest,
-                "seed {seed}: a stale batch was accepted: {batch:?}"
-            );
-            newest = epoch;
-        }
-    }
+    check_order(&site, seed);
     for user in USERS {
         let record = site.database.value(&format!("/presence/{user}"));
         assert_eq!(record["online"], false, "seed {seed}: everybody was let go");

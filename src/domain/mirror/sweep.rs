@@ -43,6 +43,8 @@ pub struct Stretch {
 /// What was read of a stretch.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Passage {
+    /// As in its [`Stretch`].
+    pub after: Option<String>,
     /// The last key of the stretch; `None`: it reaches to the end.
     pub through: Option<String>,
     pub records: HashMap<UserId, Record>,
@@ -89,8 +91,8 @@ impl Sweep {
     /// The stretch was read: so many children, in so many bytes, up to `through`.
     pub fn passed(&mut self, children: usize, bytes: usize, through: Option<String>, now: Instant) {
         self.spent_bytes = self.spent_bytes.saturating_add(bytes);
-        if children > 0 {
-            self.record_bytes = (bytes / children).max(1);
+        if let Some(each) = bytes.checked_div(children) {
+            self.record_bytes = each.max(1);
         }
         if through.is_none() || self.spent_bytes >= self.budget_bytes {
             self.rest();
@@ -122,13 +124,12 @@ impl Mirror {
     /// read again anyway. Returns how many.
     pub fn sweep(
         &mut self,
-        after: Option<&str>,
         passage: &Passage,
         touched: &HashSet<UserId>,
         alone: bool,
         now: Instant,
     ) -> usize {
-        let through = passage.through.as_deref();
+        let (after, through) = (passage.after.as_deref(), passage.through.as_deref());
         let mut wrong: Vec<(UserId, Option<Record>)> = Vec::new();
         for (user, entry) in &self.users {
             let quiet = !entry.in_flight

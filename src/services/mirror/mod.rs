@@ -62,6 +62,7 @@ pub struct MirrorOptions {
 
 /// What readiness asks of the mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Standing {
     /// The database was asked who is online, successfully or not.
     pub tried: bool,
@@ -158,9 +159,10 @@ pub fn mirror(
 ) -> (MirrorHandle, watch::Receiver<Standing>, MirrorTask) {
     let (handle, queue) = mpsc::channel(QUEUE_LENGTH);
     let (standing, watch) = watch::channel(Standing::default());
-    let gate = match options.fence {
-        true => Gate::on(&options.me.boot, clock.instant()),
-        false => Gate::off(),
+    let gate = if options.fence {
+        Gate::on(&options.me.boot, clock.instant())
+    } else {
+        Gate::off()
     };
     let task = MirrorTask {
         core: Mirror::new(options.limits),

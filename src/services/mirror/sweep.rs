@@ -71,11 +71,11 @@ impl MirrorTask {
         let alone = !others && self.waited_for.is_empty();
         let found = page.records.into_iter();
         let passage = Passage {
+            after: stretch.after,
             through: page.through,
             records: found.map(|stored| (stored.user, stored.record)).collect(),
         };
-        let after = stretch.after.as_deref();
-        let corrected = self.core.sweep(after, &passage, &self.touched, alone, now);
+        let corrected = self.core.sweep(&passage, &self.touched, alone, now);
         if corrected > 0 {
             tracing::warn!(
                 users = corrected,

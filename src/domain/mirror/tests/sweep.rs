@@ -25,10 +25,7 @@ fn stretch(after: Option<&str>, most: usize) -> Stretch {
 fn a_small_database_is_one_page_an_interval() {
     let (mut sweep, start) = begin();
     assert_eq!(sweep.due(), start + INTERVAL);
-    assert_eq!(
-        sweep.next(start + INTERVAL - Duration::from_millis(1)),
-        None
-    );
+    assert_eq!(sweep.next(start + Duration::from_millis(299_999)), None);
     for round in 1..4 {
         let now = start + INTERVAL * round;
         assert_eq!(sweep.due(), now);
@@ -136,6 +133,7 @@ fn confirmed(users: &[&str]) -> (Mirror, Instant) {
 
 fn passage(through: Option<&str>, records: &[(&str, Record)]) -> Passage {
     Passage {
+        after: None,
         through: through.map(str::to_owned),
         records: records.iter().map(|(u, r)| (user(u), *r)).collect(),
     }
@@ -156,7 +154,11 @@ fn written(mirror: &mut Mirror, now: Instant) -> Vec<(UserId, Record)> {
 fn whoever_should_be_online_and_is_not_is_written_within_the_stretch() {
     let (mut mirror, now) = confirmed(&["a", "b", "c", "d", "e"]);
     let found = passage(Some("d"), &[("c", offline(9)), ("d", online(3))]);
-    let wrong = mirror.sweep(Some("a"), &found, &HashSet::new(), true, now);
+    let found = Passage {
+        after: Some("a".to_owned()),
+        ..found
+    };
+    let wrong = mirror.sweep(&found, &HashSet::new(), true, now);
     assert_eq!(wrong, 2, "b is missing, c is offline; a and e lie outside");
     let records = written(&mut mirror, now);
     assert_eq!(records, [(user("b"), online(1)), (user("c"), online(1))]);
@@ -168,7 +170,7 @@ fn a_stranger_online_is_written_offline_by_whoever_is_alone() {
     for alone in [true, false] {
         let (mut mirror, now) = confirmed(&[]);
         let found = passage(None, &[("x", online(7)), ("y", offline(8))]);
-        let wrong = mirror.sweep(None, &found, &HashSet::new(), alone, now);
+        let wrong = mirror.sweep(&found, &HashSet::new(), alone, now);
         assert_eq!(wrong, usize::from(alone));
         let records = written(&mut mirror, now);
         if alone {
@@ -184,7 +186,7 @@ fn a_stranger_online_is_written_offline_by_whoever_is_alone() {
 fn a_stranger_who_comes_before_the_correction_stays_online() {
     let (mut mirror, now) = confirmed(&[]);
     let found = passage(None, &[("x", online(7))]);
-    mirror.sweep(None, &found, &HashSet::new(), true, now);
+    mirror.sweep(&found, &HashSet::new(), true, now);
     mirror.want(&user("x"), online(9), now);
     assert_eq!(written(&mut mirror, now), [], "it says so already");
     assert_eq!(mirror.len(), 1);
@@ -197,23 +199,23 @@ fn whoever_is_touched_flying_waiting_parked_or_in_doubt_is_left_out() {
     let (mut mirror, now) = confirmed(&["a"]);
     let touched = HashSet::from([user("a"), user("x")]);
     let found = passage(None, &[("x", online(7))]);
-    assert_eq!(mirror.sweep(None, &found, &touched, true, now), 0);
+    assert_eq!(mirror.sweep(&found, &touched, true, now), 0);
 
     let (mut mirror, now) = confirmed(&[]);
     mirror.want(&user("b"), online(1), now);
     let nothing = passage(None, &[]);
-    assert_eq!(mirror.sweep(None, &nothing, &HashSet::new(), true, now), 0);
+    assert_eq!(mirror.sweep(&nothing, &HashSet::new(), true, now), 0);
     let due = mirror.next_deadline().unwrap();
     mirror.next_batch(due).unwrap();
     assert_eq!(mirror.flying().collect::<Vec<_>>(), [&user("b")]);
-    assert_eq!(mirror.sweep(None, &nothing, &HashSet::new(), true, now), 0);
+    assert_eq!(mirror.sweep(&nothing, &HashSet::new(), true, now), 0);
     mirror.settle(Outcome::Ambiguous, due, 0.5);
     assert_eq!(mirror.flying().count(), 0);
     let due = mirror.next_deadline().unwrap();
     mirror.next_batch(due).unwrap();
     mirror.settle(Outcome::Written, due, 0.5);
     assert!(mirror.recheck_deadline().is_some(), "in doubt");
-    assert_eq!(mirror.sweep(None, &nothing, &HashSet::new(), true, due), 0);
+    assert_eq!(mirror.sweep(&nothing, &HashSet::new(), true, due), 0);
 }
 
 #[test]
@@ -225,7 +227,7 @@ fn the_parked_get_another_chance_and_stay_in_the_balance() {
     mirror.settle(Outcome::BadData, due, 0.5);
     assert_eq!((mirror.balance().parked, mirror.balance().pending), (1, 0));
     let nothing = passage(None, &[]);
-    assert_eq!(mirror.sweep(None, &nothing, &HashSet::new(), true, due), 0);
+    assert_eq!(mirror.sweep(&nothing, &HashSet::new(), true, due), 0);
     assert_eq!(mirror.retry_parked(due), 1);
     assert_eq!((mirror.balance().parked, mirror.balance().pending), (0, 1));
     assert_eq!(mirror.retry_parked(due), 0);
@@ -258,8 +260,8 @@ proptest! {
             let (mut after, mut wrong) = (None::<String>, 0);
             for records in database.chunks(page).chain(std::iter::once(&[][..])) {
                 let through = records.last().map(|(u, _)| u.to_key());
-                let passage = Passage { through: through.clone(), records: records.iter().cloned().collect() };
-                wrong += mirror.sweep(after.as_deref(), &passage, &HashSet::new(), true, now);
+                let passage = Passage { after, through: through.clone(), records: records.iter().cloned().collect() };
+                wrong += mirror.sweep(&passage, &HashSet::new(), true, now);
                 after = through;
             }
             wrong

@@ -21,7 +21,7 @@ fn left_behind(node: Option<&str>, beat_age: Duration) -> Fake {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_a_dead_process_left_online_is_adopted() {
-    let mut b = Bench::start(left_behind(Some(NODE), Duration::from_mins(5)));
+    let mut b = Bench::start(&left_behind(Some(NODE), Duration::from_mins(5)));
     let adopted = b.adopted.recv().await.unwrap();
     assert_eq!(adopted, [(user("ann"), UnixMillis(BEGIN - 300_000))]);
     sleep(SECOND).await;
@@ -36,7 +36,7 @@ async fn whoever_a_dead_process_left_online_is_adopted() {
 #[tokio::test(start_paused = true)]
 async fn users_of_a_living_process_are_adopted_when_it_has_ended() {
     for orderly in [true, false] {
-        let mut b = Bench::start(left_behind(Some(NODE), SECOND));
+        let mut b = Bench::start(&left_behind(Some(NODE), SECOND));
         sleep(Duration::from_secs(20)).await;
         assert!(b.adopted.try_recv().is_err(), "its process lives");
         assert!(b.standing.borrow().adopted, "and we are ready");
@@ -65,7 +65,7 @@ async fn users_of_a_living_process_are_adopted_when_it_has_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn whom_the_ending_process_wrote_offline_although_we_hold_them_is_put_right() {
-    let b = Bench::start(left_behind(Some(NODE), SECOND));
+    let b = Bench::start(&left_behind(Some(NODE), SECOND));
     sleep(SECOND).await;
     b.want("ann", online(7)).await;
     b.want("bob", online(7)).await;
@@ -83,7 +83,7 @@ async fn whom_the_ending_process_wrote_offline_although_we_hold_them_is_put_righ
 
 #[tokio::test(start_paused = true)]
 async fn users_of_another_dead_node_are_signed_anew() {
-    let mut b = Bench::start(left_behind(Some("other"), Duration::from_mins(5)));
+    let mut b = Bench::start(&left_behind(Some("other"), Duration::from_mins(5)));
     let adopted = b.adopted.recv().await.unwrap();
     assert_eq!(adopted.len(), 1);
     sleep(SECOND).await;
@@ -94,7 +94,7 @@ async fn users_of_another_dead_node_are_signed_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn without_nodes_in_the_records_anybody_alive_may_serve_them() {
-    let mut b = Bench::start(left_behind(None, SECOND));
+    let mut b = Bench::start(&left_behind(None, SECOND));
     sleep(Duration::from_secs(20)).await;
     assert!(b.adopted.try_recv().is_err());
     let adopted = b.adopted.recv().await.unwrap();
@@ -103,7 +103,7 @@ async fn without_nodes_in_the_records_anybody_alive_may_serve_them() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_returns_before_the_adoption_is_not_written() {
-    let mut b = Bench::start(left_behind(Some(NODE), Duration::from_mins(5)));
+    let mut b = Bench::start(&left_behind(Some(NODE), Duration::from_mins(5)));
     b.want("ann", online(7)).await;
     sleep(3 * SECOND).await;
     assert!(b.adopted.try_recv().is_err(), "not adopted: connected");
@@ -113,7 +113,7 @@ async fn whoever_returns_before_the_adoption_is_not_written() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_leaves_while_the_database_is_read_is_not_adopted() {
-    let mut b = Bench::start(left_behind(Some(NODE), Duration::from_mins(5)));
+    let mut b = Bench::start(&left_behind(Some(NODE), Duration::from_mins(5)));
     sleep(Duration::from_millis(50)).await;
     assert!(
         b.fake.asked(Duration::ZERO).contains(&Op::Online),
@@ -129,7 +129,7 @@ async fn whoever_leaves_while_the_database_is_read_is_not_adopted() {
 async fn whoever_came_left_and_was_written_during_a_slow_look_is_not_adopted() {
     let fake = left_behind(Some(NODE), Duration::from_mins(5));
     fake.state().look_takes = Duration::from_secs(15);
-    let mut b = Bench::start(fake);
+    let mut b = Bench::start(&fake);
     sleep(SECOND).await;
     b.want("ann", online(7)).await;
     b.want("ann", offline(8)).await;
@@ -144,7 +144,7 @@ async fn whoever_came_left_and_was_written_during_a_slow_look_is_not_adopted() {
 async fn the_adoption_waits_for_a_database_that_is_down_and_readiness_does_not() {
     let fake = left_behind(Some(NODE), Duration::from_mins(5));
     fake.state().down = Some(WriteError::NotSent);
-    let mut b = Bench::start(fake);
+    let mut b = Bench::start(&fake);
     sleep(SECOND).await;
     let standing = *b.standing.borrow();
     assert!(standing.tried && standing.degraded && !standing.adopted);
@@ -163,7 +163,7 @@ async fn a_reader_of_adopted_users_who_is_slow_or_gone_stops_nothing() {
         let record = (online(1), Some(NODE.to_owned()));
         fake.state().users.insert(user(&format!("u{n}")), record);
     }
-    let mut b = Bench::start(fake);
+    let mut b = Bench::start(&fake);
     sleep(SECOND).await;
     b.want("ann", online(1)).await;
     b.sees("ann", online(1)).await;

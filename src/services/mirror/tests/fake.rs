@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep};
 pub(super) enum Fate {
     /// Fails at once, without effect.
     Fails(WriteError),
+    /// Lands and is answered, but only after so long.
+    Slow(Duration),
     /// No answer until the deadline; lands so long after it was sent, if at all.
     Hangs(Option<Duration>),
 }
@@ -191,11 +193,12 @@ impl Records for Fake {
             match fate {
                 Some(Fate::Fails(error)) => return Err(error),
                 Some(Fate::Hangs(landing)) => {
-                    let (fake, late) = (self.clone(), records.to_vec());
-                    let land = move || drop(fake.land(&late, epoch));
+                    let (there, late) = (self.clone(), records.to_vec());
+                    let land = move || drop(there.land(&late, epoch));
                     self.hang(landing, land).await;
                     return Err(WriteError::Ambiguous);
                 }
+                Some(Fate::Slow(time)) => sleep(time).await,
                 None => {}
             }
             if records
@@ -323,12 +326,16 @@ impl Records for Fake {
             match fate {
                 Some(Fate::Fails(error)) => Err(error),
                 Some(Fate::Hangs(landing)) => {
-                    let (fake, record, tag) = (self.clone(), record.clone(), tag.to_owned());
+                    let (there, record, tag) = (self.clone(), record.clone(), tag.to_owned());
                     let land = move || {
-                        fake.put_fence(&record, &tag);
+                        there.put_fence(&record, &tag);
                     };
                     self.hang(landing, land).await;
                     Err(WriteError::Ambiguous)
+                }
+                Some(Fate::Slow(time)) => {
+                    sleep(time).await;
+                    Ok(self.put_fence(record, tag))
                 }
                 None => Ok(self.put_fence(record, tag)),
             }

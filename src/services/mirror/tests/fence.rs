@@ -8,7 +8,7 @@ const OLD: &str = "old";
 impl Bench {
     /// A mirror behind the fence that has had its first look.
     async fn fenced(fake: &Fake, boot: &'static str) -> Self {
-        let bench = Self::start_as(fake.clone(), boot, true);
+        let bench = Self::start_as(fake, boot, true);
         sleep(SECOND).await;
         assert!(bench.standing.borrow().adopted);
         bench
@@ -32,7 +32,7 @@ fn count(ops: &[Op], of: Op) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn an_epoch_is_taken_before_anything_is_looked_at_or_written() {
-    let b = Bench::start_as(Fake::new(), BOOT, true);
+    let b = Bench::start_as(&Fake::new(), BOOT, true);
     b.want("ann", online(1)).await;
     b.sees("ann", online(1)).await;
     let ops = b.fake.asked(Duration::ZERO);
@@ -107,7 +107,7 @@ async fn users_of_a_deposed_process_are_adopted_when_it_has_ended() {
 async fn a_late_offline_of_the_old_process_does_not_beat_the_new_ones_online() {
     for fence in [true, false] {
         let fake = Fake::new();
-        let old = Bench::start_as(fake.clone(), OLD, fence);
+        let old = Bench::start_as(&fake, OLD, fence);
         sleep(SECOND).await;
         old.want("ann", online(1)).await;
         old.sees("ann", online(1)).await;
@@ -117,7 +117,7 @@ async fn a_late_offline_of_the_old_process_does_not_beat_the_new_ones_online() {
         old.want("ann", offline(2)).await;
         sleep(SECOND).await;
         old.task.abort();
-        let new = Bench::start_as(fake.clone(), BOOT, fence);
+        let new = Bench::start_as(&fake, BOOT, fence);
         new.want("ann", online(3)).await;
         sleep(Duration::from_mins(3)).await;
         let found = fake.record(&user("ann")).unwrap();
@@ -133,7 +133,7 @@ async fn a_late_offline_of_the_old_process_does_not_beat_the_new_ones_online() {
 async fn nothing_is_sent_between_an_unknown_outcome_and_the_next_epoch() {
     let fake = Fake::new();
     let b = Bench::fenced(&fake, BOOT).await;
-    let late = Fate::Hangs(Some(Duration::from_secs(60)));
+    let late = Fate::Hangs(Some(Duration::from_mins(1)));
     fake.state().fates.push_back(late);
     b.want("ann", online(1)).await;
     sleep(SECOND).await;
@@ -168,7 +168,7 @@ async fn an_attempt_whose_answer_is_lost_knows_itself_again() {
     let fake = Fake::new();
     let lost = Fate::Hangs(Some(SECOND));
     fake.state().fence_fates.push_back(lost);
-    let b = Bench::start_as(fake.clone(), BOOT, true);
+    let b = Bench::start_as(&fake, BOOT, true);
     b.want("ann", online(1)).await;
     b.sees("ann", online(1)).await;
     assert_eq!(b.fence().epoch, 1, "it was ours");
@@ -182,7 +182,7 @@ async fn an_attempt_that_lands_after_it_was_given_up_loses_nothing() {
     // Lands a little after the next attempt has read the record.
     let lost = Fate::Hangs(Some(DEADLINE + Duration::from_millis(30)));
     fake.state().fence_fates.push_back(lost);
-    let b = Bench::start_as(fake.clone(), BOOT, true);
+    let b = Bench::start_as(&fake, BOOT, true);
     b.want("ann", online(1)).await;
     b.sees("ann", online(1)).await;
     assert_eq!(b.fence().epoch, 2);
@@ -229,7 +229,7 @@ async fn a_fence_that_cannot_be_taken_is_asked_for_seldom_and_readiness_does_not
         let refusal = Fate::Fails(WriteError::Denied("status 401".to_owned()));
         fake.state().fence_fates.push_back(refusal);
     }
-    let b = Bench::start_as(fake.clone(), BOOT, true);
+    let b = Bench::start_as(&fake, BOOT, true);
     b.want("ann", online(1)).await;
     sleep(Duration::from_secs(30)).await;
     assert!(b.standing.borrow().tried && b.standing.borrow().degraded);

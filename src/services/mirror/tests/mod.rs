@@ -28,21 +28,21 @@ struct Bench {
 impl Bench {
     /// A mirror that has had its first look.
     async fn settled() -> Self {
-        let bench = Self::start(Fake::new());
+        let bench = Self::start(&Fake::new());
         sleep(SECOND).await;
         assert!(bench.standing.borrow().adopted);
         bench
     }
 
-    fn start(fake: Fake) -> Self {
+    fn start(fake: &Fake) -> Self {
         Self::start_as(fake, BOOT, false)
     }
 
-    fn start_as(fake: Fake, boot: &'static str, fence: bool) -> Self {
+    fn start_as(fake: &Fake, boot: &'static str, fence: bool) -> Self {
         Self::start_with(fake, boot, fence, NEVER)
     }
 
-    fn start_with(fake: Fake, boot: &'static str, fence: bool, sweep_interval: Duration) -> Self {
+    fn start_with(fake: &Fake, boot: &'static str, fence: bool, sweep_interval: Duration) -> Self {
         let fake = fake.seen_by(boot);
         let options = MirrorOptions {
             fence,
