@@ -118,6 +118,7 @@ impl Flights {
         self.bury(adoption.dead, sea);
         self.next_look = (!adoption.others.is_empty()).then(|| now + LOOK_AGAIN);
         self.waited_for = adoption.others;
+        self.adopted = true;
     }
 
     fn bury(&mut self, dead: BTreeSet<Process>, sea: &mut Sea) {

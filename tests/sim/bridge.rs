@@ -46,6 +46,8 @@ pub(crate) struct Bridge {
     /// It stands still until then.
     stopped_until_ms: u64,
     pub(crate) draining: bool,
+    /// Told to drain (by handover), and about to do so.
+    pub(crate) told_to_drain: Option<bool>,
 }
 
 impl Bridge {
@@ -74,6 +76,7 @@ impl Bridge {
             adopted: VecDeque::new(),
             stopped_until_ms: 0,
             draining: false,
+            told_to_drain: None,
         }
     }
 
@@ -89,6 +92,11 @@ impl Bridge {
 
     pub(crate) fn stop_until(&mut self, ms: u64) {
         self.stopped_until_ms = self.stopped_until_ms.max(ms);
+    }
+
+    /// Takes new connections.
+    pub(crate) fn serves(&self) -> bool {
+        !self.draining && self.told_to_drain.is_none()
     }
 
     pub(crate) fn is_awake(&self, sea: &Sea) -> bool {
@@ -120,6 +128,7 @@ impl Bridge {
     pub(crate) fn is_quiet(&self, sea: &Sea) -> bool {
         self.is_awake(sea)
             && self.facts.is_empty()
+            && self.told_to_drain.is_none()
             && self.wanted.is_empty()
             && self.adopted.is_empty()
             && self.book.lingering() == 0
@@ -127,7 +136,8 @@ impl Bridge {
     }
 
     pub(crate) fn wake_ms(&self, sea: &Sea) -> Option<u64> {
-        let facts = (!self.facts.is_empty()).then_some(sea.now_ms);
+        let waits = !self.facts.is_empty() || self.told_to_drain.is_some();
+        let facts = waits.then_some(sea.now_ms);
         let wanted = self.wanted.front().map(|(at, ..)| *at);
         let adopted = self.adopted.front().map(|(at, ..)| *at);
         let grace = self.book.next_deadline().map(|at| sea.ms_of(at));
@@ -180,6 +190,7 @@ impl Bridge {
     /// The orderly end begins: everybody is told to go, and the last flush begins.
     pub(crate) fn drain(&mut self, handover: bool, sea: &mut Sea) {
         self.draining = true;
+        self.told_to_drain = None;
         let open: Vec<Device> = self.open.iter().map(|(device, _)| *device).collect();
         for device in open {
             self.obey(Fact::Closed(device), sea);

@@ -28,6 +28,7 @@ struct Asking {
 }
 
 /// What asking came to.
+#[derive(Debug)]
 pub(crate) enum End {
     Held { before: Option<u64>, epoch: u64 },
     Deposed,

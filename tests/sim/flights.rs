@@ -61,9 +61,12 @@ pub(crate) struct Flights {
     pub(super) next_look: Option<Instant>,
     pub(super) database_time: Option<(UnixMillis, Instant)>,
     pub(super) waited_for: BTreeSet<Process>,
+    sent: Vec<UserId>,
     pub(super) touched: HashSet<UserId>,
     last_probe: Kind,
     pub(super) tried: bool,
+    /// Whoever was to be adopted at start is.
+    pub(super) adopted: bool,
     pub(super) drain_until: Option<Instant>,
 }
 
@@ -91,9 +94,11 @@ impl Flights {
             next_look: None,
             database_time: None,
             waited_for: BTreeSet::new(),
+            sent: Vec::new(),
             touched: HashSet::new(),
             last_probe: Kind::Look,
             tried: false,
+            adopted: !sea.protections.adoption,
             drain_until: None,
         }
     }
@@ -105,7 +110,7 @@ impl Flights {
             && self.gate.is_quiet()
             && self.burial.is_none()
             && self.next_look.is_none()
-            && self.tried
+            && self.adopted
     }
 
     pub(crate) fn wake_ms(&self, sea: &Sea) -> Option<u64> {
@@ -202,6 +207,10 @@ impl Flights {
             return false;
         };
         sea.ledger.sent(self.boot, &batch.records, sea.now_ms);
+        self.sent = batch.records.iter().map(|(u, _)| u.clone()).collect();
+        if self.look.is_some() {
+            self.touched.extend(self.sent.iter().cloned());
+        }
         let plan = sea.database.plan(Request::Write, sea.now_ms);
         if let Some(at) = plan.lands_ms {
             let batch = Landing {
@@ -243,6 +252,9 @@ impl Flights {
         let since = now.saturating_duration_since(heard).as_millis();
         let time = UnixMillis(time.0 + u64::try_from(since).unwrap_or(u64::MAX));
         self.touched.clear();
+        if self.write.is_some() {
+            self.touched.extend(self.sent.iter().cloned());
+        }
         // Two reads, one after the other.
         let plan = sea.database.plan(Request::Look, sea.now_ms);
         let middle = u64::midpoint(sea.now_ms, plan.answered_ms);

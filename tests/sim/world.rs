@@ -69,7 +69,7 @@ impl World {
                     bridge.wake(&mut self.sea);
                 }
             }
-            self.drain_the_deposed();
+            self.drain();
             self.bury_the_drained();
             self.look()?;
         }
@@ -126,11 +126,16 @@ impl World {
         self.bridges.iter_mut().find(|bridge| bridge.boot == boot)
     }
 
-    fn drain_the_deposed(&mut self) {
+    /// Those told to, and those deposed: they leave all to the one that has taken over.
+    fn drain(&mut self) {
         let mut ended = Vec::new();
         for bridge in &mut self.bridges {
-            if bridge.flights.gate.is_deposed() && !bridge.draining && bridge.is_awake(&self.sea) {
-                bridge.drain(true, &mut self.sea);
+            let deposed = bridge.flights.gate.is_deposed().then_some(true);
+            let Some(handover) = deposed.or(bridge.told_to_drain) else {
+                continue;
+            };
+            if !bridge.draining && bridge.is_awake(&self.sea) {
+                bridge.drain(handover, &mut self.sea);
                 ended.push(bridge.boot);
             }
         }
@@ -181,7 +186,7 @@ impl World {
         if self.devices[user][device].is_some() {
             return;
         }
-        let serving = self.bridges.iter_mut().filter(|bridge| !bridge.draining);
+        let serving = self.bridges.iter_mut().filter(|bridge| bridge.serves());
         let mut serving: Vec<_> = serving.collect();
         let to_the_oldest = self.sea.setup.spread && device > 0;
         let bridge = if to_the_oldest {
@@ -222,16 +227,12 @@ impl World {
 
     /// The oldest that is not draining already, unless it is the only one.
     fn drain_the_oldest(&mut self, handover: bool) {
-        let serving = self.bridges.iter().filter(|bridge| !bridge.draining);
-        if serving.count() < 2 {
-            return;
+        let serving = self.bridges.iter_mut();
+        let mut serving: Vec<_> = serving.filter(|bridge| bridge.serves()).collect();
+        if serving.len() > 1 {
+            serving[0].told_to_drain = Some(handover);
         }
-        let mut serving = self.bridges.iter_mut().filter(|bridge| !bridge.draining);
-        if let Some(bridge) = serving.next() {
-            bridge.drain(handover, &mut self.sea);
-            let boot = bridge.boot;
-            self.cut_off(boot);
-        }
+        self.drain();
     }
 
     fn cut_off(&mut self, boot: usize) {
@@ -263,7 +264,7 @@ impl World {
             bridge.resume(&mut self.sea);
         }
         self.look()?;
-        if self.bridges.iter().all(|bridge| bridge.draining) {
+        if !self.bridges.iter().any(Bridge::serves) {
             self.happen(What::Start);
         }
         for _ in 1..self.bridges.len() {

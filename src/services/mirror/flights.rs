@@ -106,6 +106,10 @@ impl MirrorTask {
                     return false;
                 };
                 self.publisher.sent(batch.records.len());
+                self.sent = batch.records.iter().map(|(u, _)| u.clone()).collect();
+                if self.look.is_some() {
+                    self.touched.extend(self.sent.iter().cloned());
+                }
                 let epoch = self.gate.epoch();
                 self.write = Some(Box::pin(async move {
                     records.write(&batch.records, epoch).await
@@ -118,6 +122,9 @@ impl MirrorTask {
                     return false;
                 };
                 self.touched.clear();
+                if self.write.is_some() {
+                    self.touched.extend(self.sent.iter().cloned());
+                }
                 let me = self.options.me.clone();
                 let waited_for = self.waited_for.clone();
                 self.look = Some(Box::pin(async move {

@@ -120,7 +120,9 @@ pub struct MirrorTask {
     /// A heartbeat's time by the database, and when we heard of it.
     database_time: Option<(UnixMillis, Instant)>,
     waited_for: BTreeSet<Process>,
-    /// Users with a transition since the look at the database began: it may be older.
+    /// Users of the last batch.
+    sent: Vec<UserId>,
+    /// Users with a transition or a write since the look at the database began: it may be older.
     touched: HashSet<UserId>,
     last_probe: Kind,
     /// The end of the drain, once it has begun.
@@ -177,6 +179,7 @@ pub fn mirror(
         next_look: None,
         database_time: None,
         waited_for: BTreeSet::new(),
+        sent: Vec::new(),
         touched: HashSet::new(),
         last_probe: Kind::Look,
         drain_until: None,
