@@ -113,6 +113,7 @@ pub(super) fn mirror(
             recheck_after: RECHECK_AFTER,
         },
         heartbeat_interval: config.presence_heartbeat_interval,
+        sweep_interval: config.presence_sweep_interval,
         drain_timeout: super::flush_budget(config.drain_timeout),
         me,
         fence: config.presence_fence == config::Fence::Rules,

@@ -71,6 +71,19 @@ pub struct FoundFence {
     pub tag: String,
 }
 
+/// A part of the presence records, in the order of their keys.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Page {
+    /// What is understood of it.
+    pub records: Vec<StoredRecord>,
+    /// The last key; `None`: there are no more.
+    pub through: Option<String>,
+    /// All children, also those that are not understood.
+    pub children: usize,
+    /// Of the answer.
+    pub bytes: usize,
+}
+
 /// One process that has announced itself under `/presenceNodes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeBeat {
@@ -121,6 +134,12 @@ pub trait Records: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), WriteError>>;
     /// Everybody whom the database believes to be online.
     fn online(&self) -> BoxFuture<'_, Result<Vec<StoredRecord>, ReadError>>;
+    /// At most `most` records after the key `after`, or from the first.
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Page, ReadError>>;
     /// One user's record; `None` where there is none.
     fn read<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Record>, ReadError>>;
     /// Writes this process's heartbeat and returns the database's time of it.

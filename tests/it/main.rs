@@ -12,4 +12,5 @@ mod connecting;
 mod fence;
 mod library;
 mod presence;
+mod sweep;
 mod typing;

@@ -20,6 +20,7 @@ mod bisect;
 mod compare;
 mod entry;
 mod recheck;
+mod sweep;
 mod values;
 
 #[cfg(test)]
@@ -32,8 +33,10 @@ use backoff::Backoff;
 use bisect::Suspects;
 use entry::{Entry, Flight, Item, Place, Ticket};
 pub use recheck::{Found, Recheck};
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
+pub use sweep::{Passage, Stretch, Sweep, compare_keys};
 pub use values::{Balance, Batch, Limits, Outcome, Record};
 
 /// Desired and confirmed state of every user who is online, dirty or in doubt.

@@ -20,7 +20,8 @@ use crate::domain::ids::UserId;
 use crate::domain::mirror::Record;
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{
-    BoxFuture, FenceRecord, FoundFence, NodeBeat, ReadError, Records, StoredRecord, WriteError,
+    BoxFuture, FenceRecord, FoundFence, NodeBeat, Page, ReadError, Records, StoredRecord,
+    WriteError,
 };
 use crate::telemetry::metrics::{DatabaseOp, Metrics};
 use call::Condition;
@@ -38,6 +39,8 @@ const MAX_ONLINE_BYTES: usize = 64 << 20;
 /// That answer may take this many times as long as others.
 const ONLINE_PATIENCE: u32 = 6;
 const MAX_NODES_BYTES: usize = 1 << 20;
+/// A page has at most a thousand records, some perhaps larger than ours.
+const MAX_PAGE_BYTES: usize = 4 << 20;
 const MAX_RECORD_BYTES: usize = 16 << 10;
 /// Whom the rules see when a batch carries an epoch.
 const FENCED_UID: &str = "presence-bridge";
@@ -171,6 +174,30 @@ impl Records for Database {
                 .await?;
             let read = schema::read_online(&body).map_err(|_| ReadError::Unavailable)?;
             Ok(told(read, "presence records"))
+        })
+    }
+
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
+        Box::pin(async move {
+            let o = &self.options;
+            // The key it starts at comes once more.
+            let most = most + usize::from(after.is_some());
+            let mut call = self.call(Method::GET, o.target.url(&o.presence_path));
+            call.limit_bytes = MAX_PAGE_BYTES;
+            call.url
+                .query_pairs_mut()
+                .append_pair("orderBy", "\"$key\"")
+                .append_pair("limitToFirst", &most.to_string());
+            if let Some(after) = after {
+                let start = serde_json::Value::from(after).to_string();
+                call.url.query_pairs_mut().append_pair("startAt", &start);
+            }
+            let body = self.read_call(DatabaseOp::Sweep, call).await?;
+            schema::read_page(&body, after, most).map_err(|_| ReadError::Unavailable)
         })
     }
 

@@ -354,6 +354,18 @@ async fn a_fence_without_a_tag_cannot_be_taken() {
 }
 
 #[tokio::test]
+async fn a_page_starts_at_the_last_key_and_asks_for_one_more() {
+    let (script, database) = bench([say(200, "null"), say(200, "null")]).await;
+    database.page(None, 50).await.unwrap();
+    database.page(Some("a\"b"), 50).await.unwrap();
+    let asked = script.asked();
+    let first = "GET /presence.json?orderBy=%22%24key%22&limitToFirst=50";
+    assert_eq!(asked[0].line, first);
+    let next = "GET /presence.json?orderBy=%22%24key%22&limitToFirst=51&startAt=%22a%5C%22b%22";
+    assert_eq!(asked[1].line, next);
+}
+
+#[tokio::test]
 async fn the_emulator_is_asked_as_owner_in_its_namespace() {
     let script = Script::start([say(204, "")]).await;
     let mut options = options("localhost", Layout::Bridge);

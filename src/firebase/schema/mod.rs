@@ -9,9 +9,9 @@ mod json;
 mod tests;
 
 use crate::domain::ids::{IdError, UserId, decode_key, encode_key};
-use crate::domain::mirror::Record;
+use crate::domain::mirror::{Record, compare_keys};
 use crate::domain::time::UnixMillis;
-use crate::services::ports::{FenceRecord, NodeBeat, StoredRecord};
+use crate::services::ports::{FenceRecord, NodeBeat, Page, StoredRecord};
 use json::each_child;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
@@ -201,6 +201,39 @@ pub(super) fn read_online(answer: &[u8]) -> serde_json::Result<Understood<Stored
         }
     })?;
     Ok(read)
+}
+
+/// A page of the presence path: at most `most` children from the key `after` on, which is not
+/// counted. Whatever is not a record of ours is skipped, but it moves the page's end.
+pub(super) fn read_page(
+    answer: &[u8],
+    after: Option<&str>,
+    most: usize,
+) -> serde_json::Result<Page> {
+    let mut page = Page {
+        bytes: answer.len(),
+        ..Page::default()
+    };
+    let mut answered = 0;
+    let mut last: Option<String> = None;
+    each_child(answer, &mut |key, child| {
+        answered += 1;
+        if Some(key) == after {
+            return;
+        }
+        page.children += 1;
+        if last
+            .as_ref()
+            .is_none_or(|last| compare_keys(key, last).is_gt())
+        {
+            last = Some(key.to_owned());
+        }
+        if let (Some((record, node)), Ok(user)) = (parse_record(child), UserId::from_key(key)) {
+            page.records.push(StoredRecord { user, record, node });
+        }
+    })?;
+    page.through = last.filter(|_| answered >= most);
+    Ok(page)
 }
 
 /// One user's record; `None` also for what is not understood.

@@ -200,3 +200,41 @@ fn a_fence_record_is_read_as_far_as_it_makes_sense() {
     }
     assert!(read_fence(b"{\"epoch\":").is_err());
 }
+
+#[test]
+fn a_page_of_either_form_tells_its_records_and_where_it_ends() {
+    let names = |page: &Page| -> Vec<String> {
+        let users = page.records.iter().map(|r| r.user.as_str().to_owned());
+        users.collect()
+    };
+    let object = br#"{"b":{"online":true,"lastSeen":1},"c":"odd","a.":{"online":true},"d":{"online":false,"lastSeen":2,"node":"n"}}"#;
+    let page = read_page(object, None, 4).unwrap();
+    assert_eq!(names(&page), ["b", "d"]);
+    assert_eq!(page.records[1].record, record(false, 2));
+    assert_eq!((page.children, page.bytes), (4, object.len()));
+    assert_eq!(page.through.as_deref(), Some("d"), "it may go on");
+    assert_eq!(read_page(object, None, 5).unwrap().through, None);
+    let on = read_page(object, Some("b"), 4).unwrap();
+    assert_eq!((names(&on), on.children), (vec!["d".to_owned()], 3));
+    let array =
+        br#"[null,null,{"online":true,"lastSeen":1},null,{"state":"online","last_changed":3}]"#;
+    let page = read_page(array, Some("2"), 2).unwrap();
+    assert_eq!((names(&page), page.children), (vec!["4".to_owned()], 1));
+    assert_eq!(page.through.as_deref(), Some("4"));
+    let numbers = br#"{"9":{"online":true},"10":{"online":true}}"#;
+    assert_eq!(
+        read_page(numbers, None, 2).unwrap().through.as_deref(),
+        Some("10")
+    );
+    let empty = Page {
+        bytes: 4,
+        ..Page::default()
+    };
+    assert_eq!(read_page(b"null", None, 5).unwrap(), empty);
+    assert_eq!(
+        read_page(br#"{"b":1}"#, Some("b"), 1).unwrap().through,
+        None,
+        "no way on"
+    );
+    assert!(read_page(br#"{"b":{"online":tr"#, None, 5).is_err());
+}

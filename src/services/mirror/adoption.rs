@@ -127,6 +127,11 @@ fn process(beat: &NodeBeat) -> Process {
     }
 }
 
+/// Whether there is a trace of any process but `me`. One that has died may have left users to adopt.
+pub(super) fn has_others(beats: &[NodeBeat], me: &Process) -> bool {
+    beats.iter().any(|beat| process(beat) != *me)
+}
+
 /// A heartbeat far in the future is as little proof of life as one far in the past.
 fn is_fresh(beat: &NodeBeat, database_time: UnixMillis) -> bool {
     let age = Duration::from_millis(database_time.0.abs_diff(beat.heartbeat.0));

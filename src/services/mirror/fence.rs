@@ -145,6 +145,7 @@ impl MirrorTask {
             if self.look.take().is_some() {
                 tracing::debug!("the look at the database begins again");
             }
+            self.page = None;
             self.next_look = Some(now);
         }
     }
@@ -157,6 +158,7 @@ impl MirrorTask {
         self.next_look = None;
         self.look = None;
         self.reread = None;
+        self.page = None;
         self.burial = None;
         self.standing.send_modify(|standing| {
             standing.tried = true;

@@ -45,6 +45,7 @@ impl MirrorTask {
                 self.start(kind, now);
             }
             self.start_reread(now);
+            self.start_sweep(now);
             return;
         };
         if blocked > now || self.is_asking() {
@@ -65,7 +66,7 @@ impl MirrorTask {
             .into_iter()
             .filter_map(|kind| self.due(kind));
         let next = match self.core.blocked_until() {
-            None => kinds.chain(self.reread_due()).min(),
+            None => kinds.chain(self.reread_due()).chain(self.sweep_due()).min(),
             Some(_) if self.is_asking() => None,
             Some(blocked) => kinds.min().map(|due| due.max(blocked)),
         };
@@ -86,7 +87,9 @@ impl MirrorTask {
             Kind::Batch if self.standing.borrow().tried => self.core.next_deadline(),
             Kind::Batch => Some(self.core.next_deadline()?.max(self.patient_until)),
             Kind::Beat => self.next_beat.filter(|_| self.beat.is_none()),
-            Kind::Look => self.next_look.filter(|_| self.look.is_none()),
+            Kind::Look => self
+                .next_look
+                .filter(|_| self.look.is_none() && self.page.is_none()),
         }
     }
 
@@ -106,9 +109,9 @@ impl MirrorTask {
                     return false;
                 };
                 self.publisher.sent(batch.records.len());
-                self.sent = batch.records.iter().map(|(u, _)| u.clone()).collect();
-                if self.look.is_some() {
-                    self.touched.extend(self.sent.iter().cloned());
+                if self.look.is_some() || self.page.is_some() {
+                    let users = batch.records.iter().map(|(user, _)| user.clone());
+                    self.touched.extend(users);
                 }
                 let epoch = self.gate.epoch();
                 self.write = Some(Box::pin(async move {
@@ -121,10 +124,7 @@ impl MirrorTask {
                 let Some(time) = self.database_now(now) else {
                     return false;
                 };
-                self.touched.clear();
-                if self.write.is_some() {
-                    self.touched.extend(self.sent.iter().cloned());
-                }
+                self.begin_reading();
                 let me = self.options.me.clone();
                 let waited_for = self.waited_for.clone();
                 self.look = Some(Box::pin(async move {
@@ -212,7 +212,7 @@ impl MirrorTask {
 
     /// A refusal proves that the database is there: it delays the others only while they ask
     /// whether it is.
-    fn missed(&mut self, outcome: &Outcome, refused: bool, now: Instant) {
+    pub(super) fn missed(&mut self, outcome: &Outcome, refused: bool, now: Instant) {
         if !refused || self.core.blocked_until().is_some() {
             self.core.missed(*outcome, now, (self.options.jitter)());
         }

@@ -8,13 +8,14 @@ mod adoption;
 mod fence;
 mod flights;
 mod publish;
+mod sweep;
 
 #[cfg(test)]
 mod tests;
 
 use crate::clock::Clock;
 use crate::domain::ids::UserId;
-use crate::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck};
+use crate::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck, Sweep};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{BoxFuture, ReadError, Record, Records, WriteError};
 use crate::telemetry::metrics::Metrics;
@@ -25,6 +26,7 @@ use publish::Publisher;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use sweep::Swept;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +50,7 @@ pub type Adopted = Vec<(UserId, UnixMillis)>;
 pub struct MirrorOptions {
     pub limits: Limits,
     pub heartbeat_interval: Duration,
+    pub sweep_interval: Duration,
     /// How long pending transitions are flushed after the drain began.
     pub drain_timeout: Duration,
     pub me: Process,
@@ -111,6 +114,8 @@ pub struct MirrorTask {
     beat: Slot<Result<UnixMillis, WriteError>>,
     look: Slot<Result<Adoption, ReadError>>,
     reread: Slot<Vec<(Recheck, Found)>>,
+    page: Slot<Result<Swept, ReadError>>,
+    sweep: Sweep,
     burial: Slot<Result<(), WriteError>>,
     gate: Gate,
     /// Batches wait until then for the first look.
@@ -120,9 +125,8 @@ pub struct MirrorTask {
     /// A heartbeat's time by the database, and when we heard of it.
     database_time: Option<(UnixMillis, Instant)>,
     waited_for: BTreeSet<Process>,
-    /// Users of the last batch.
-    sent: Vec<UserId>,
-    /// Users with a transition or a write since the look at the database began: it may be older.
+    /// Users with a transition or a write since the look at the database, or at a page of it,
+    /// began: what was read may be older.
     touched: HashSet<UserId>,
     last_probe: Kind,
     /// The end of the drain, once it has begun.
@@ -137,6 +141,7 @@ enum Event {
     Beaten(Result<UnixMillis, WriteError>),
     Looked(Result<Adoption, ReadError>),
     Reread(Vec<(Recheck, Found)>),
+    Swept(Result<Swept, ReadError>),
     Buried(Result<(), WriteError>),
     Fenced(Asked),
     Delivered,
@@ -159,6 +164,7 @@ pub fn mirror(
     };
     let task = MirrorTask {
         core: Mirror::new(options.limits),
+        sweep: Sweep::new(options.sweep_interval, clock.instant()),
         publisher: Publisher::new(metrics),
         patient_until: clock.instant() + FIRST_LOOK,
         next_beat: Some(clock.instant()),
@@ -174,12 +180,12 @@ pub fn mirror(
         beat: None,
         look: None,
         reread: None,
+        page: None,
         burial: None,
         gate,
         next_look: None,
         database_time: None,
         waited_for: BTreeSet::new(),
-        sent: Vec::new(),
         touched: HashSet::new(),
         last_probe: Kind::Look,
         drain_until: None,
@@ -224,6 +230,7 @@ impl MirrorTask {
             result = landed(&mut self.beat) => Event::Beaten(result),
             result = landed(&mut self.look) => Event::Looked(result),
             found = landed(&mut self.reread) => Event::Reread(found),
+            result = landed(&mut self.page) => Event::Swept(result),
             result = landed(&mut self.burial) => Event::Buried(result),
             asked = landed(&mut self.gate.asking) => Event::Fenced(asked),
             count = self.queue.recv_many(&mut self.inbox, BURST), if !self.queue_ended => {
@@ -254,6 +261,7 @@ impl MirrorTask {
             Event::Beaten(result) => self.beaten(result, now),
             Event::Looked(result) => self.looked(result, now),
             Event::Reread(found) => self.reread(&found, now),
+            Event::Swept(result) => self.swept(result, now),
             Event::Fenced(asked) => self.fenced(asked, now),
             Event::Buried(Err(_)) => {
                 // They are found again, and their users with them.
@@ -266,7 +274,7 @@ impl MirrorTask {
     fn take_in(&mut self, now: Instant) {
         for (user, record) in self.inbox.drain(..) {
             self.core.want(&user, record, now);
-            if self.look.is_some() {
+            if self.look.is_some() || self.page.is_some() {
                 self.touched.insert(user);
             }
         }
@@ -286,6 +294,7 @@ impl MirrorTask {
         self.next_look = None;
         self.look = None;
         self.reread = None;
+        self.page = None;
         self.burial = None;
         self.outgoing.clear();
         self.standing.send_modify(|standing| standing.tried = true);

@@ -2,6 +2,7 @@
 
 mod bisect;
 mod recheck;
+mod sweep;
 
 use super::*;
 use crate::domain::time::UnixMillis;

@@ -1,10 +1,11 @@
 //! A database in memory that fails by the script and keeps a journal.
 
 use crate::domain::ids::UserId;
-use crate::domain::mirror::Record;
+use crate::domain::mirror::{Record, compare_keys};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{
-    BoxFuture, FenceRecord, FoundFence, NodeBeat, ReadError, Records, StoredRecord, WriteError,
+    BoxFuture, FenceRecord, FoundFence, NodeBeat, Page, ReadError, Records, StoredRecord,
+    WriteError,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,6 +28,7 @@ pub(super) enum Op {
     Online,
     Nodes,
     Read,
+    Page(usize),
     Forget,
     Fence,
     Take,
@@ -221,6 +223,37 @@ impl Records for Fake {
                 node: node.clone(),
             });
             Ok(stored.collect())
+        })
+    }
+
+    fn page<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
+        Box::pin(async move {
+            self.enter(Op::Page(most)).await.map_err(unread)?;
+            let (users, look_takes) = {
+                let state = self.state();
+                (state.users.clone(), state.look_takes)
+            };
+            sleep(look_takes).await;
+            let mut users: Vec<_> = users.into_iter().map(|(u, r)| (u.to_key(), u, r)).collect();
+            users.retain(|(key, _, _)| after.is_none_or(|after| compare_keys(key, after).is_gt()));
+            users.sort_by(|(a, _, _), (b, _, _)| compare_keys(a, b));
+            let more = users.len() > most;
+            users.truncate(most);
+            let records = users.iter().map(|(_, user, (record, node))| StoredRecord {
+                user: user.clone(),
+                record: *record,
+                node: node.clone(),
+            });
+            Ok(Page {
+                records: records.collect(),
+                through: users.last().map(|(key, _, _)| key.clone()).filter(|_| more),
+                children: users.len(),
+                bytes: 100 * users.len(),
+            })
         })
     }
 

@@ -4,6 +4,7 @@ mod adoption;
 mod fake;
 mod fence;
 mod simulation;
+mod sweep;
 
 use super::*;
 use fake::{BEGIN, BOOT, DEADLINE, Fake, Fate, NODE, Op};
@@ -11,6 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Longer than any test.
+const NEVER: Duration = Duration::from_hours(1_000);
 
 struct Bench {
     fake: Fake,
@@ -36,11 +39,16 @@ impl Bench {
     }
 
     fn start_as(fake: Fake, boot: &'static str, fence: bool) -> Self {
+        Self::start_with(fake, boot, fence, NEVER)
+    }
+
+    fn start_with(fake: Fake, boot: &'static str, fence: bool, sweep_interval: Duration) -> Self {
         let fake = fake.seen_by(boot);
         let options = MirrorOptions {
             fence,
             limits: Limits::default(),
             heartbeat_interval: Duration::from_secs(10),
+            sweep_interval,
             drain_timeout: Duration::from_secs(8),
             me: Process {
                 node: NODE.to_owned(),
