@@ -2,12 +2,13 @@
 
 use crate::database::{Answers, BEAT_MS, Effect, Request, number_of};
 use crate::fence::End;
-use crate::flights::{Flight, Flights};
+use crate::flights::{Flight, Flights, Page};
 use crate::sea::Sea;
 use futures_util::FutureExt;
-use presence_bridge::domain::mirror::{Found, Limits, Outcome, Recheck};
+use presence_bridge::domain::mirror::{Found, Limits, Outcome, Passage, Recheck};
 use presence_bridge::domain::time::UnixMillis;
 use presence_bridge::services::mirror::{Adoption, Process, adopt};
+use presence_bridge::services::ports::NodeBeat;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,9 @@ impl Flights {
         }
         if let Some(flight) = self.look.take_if(|f| f.answered_ms <= now_ms) {
             self.looked(flight, now, sea);
+        }
+        if let Some(flight) = self.page.take_if(|f| f.answered_ms <= now_ms) {
+            self.swept(flight, now, sea);
         }
         if let Some(end) = self.gate.receive(self.boot, sea) {
             self.fenced(&end, now, sea);
@@ -101,16 +105,13 @@ impl Flights {
             let taken = if self.touched.contains(&found.user) {
                 false
             } else if found.foreign {
-                let claimed = self.core.claim(&found.user, found.record, now);
-                if claimed {
-                    sea.ledger
-                        .claimed(self.boot, number_of(&found.user), found.record);
-                }
-                claimed
+                self.core.claim(&found.user, found.record, now)
             } else {
                 self.core.adopt(&found.user, found.record)
             };
             if taken {
+                let user = number_of(&found.user);
+                sea.ledger.taken_over(self.boot, user, found.record);
                 self.outgoing.push((found.user, found.last_seen));
             }
         }
@@ -119,6 +120,39 @@ impl Flights {
         self.next_look = (!adoption.others.is_empty()).then(|| now + LOOK_AGAIN);
         self.waited_for = adoption.others;
         self.adopted = true;
+    }
+
+    fn swept(&mut self, flight: Flight<Page>, now: Instant, sea: &mut Sea) {
+        let Some(sweep) = &mut self.sweep else {
+            return;
+        };
+        if flight.outcome != Outcome::Written {
+            sweep.failed();
+            return self.missed(Outcome::NotSent, false, now, sea);
+        }
+        let Page {
+            begun_ms,
+            stretch,
+            records,
+            beats,
+        } = flight.carries;
+        let is_me = |beat: &NodeBeat| beat.node == self.me.node && beat.boot == self.me.boot;
+        let others = !beats.iter().all(is_me);
+        if others {
+            self.next_look.get_or_insert(now + LOOK_AGAIN);
+        }
+        let alone = !others && self.waited_for.is_empty();
+        let children = records.len();
+        let passage = Passage {
+            through: None,
+            records,
+        };
+        let after = stretch.after.as_deref();
+        let corrected = self.core.sweep(after, &passage, &self.touched, alone, now);
+        sea.ledger.swept(corrected, sea.now_ms, sea.weather);
+        sweep.passed(children, children * 80, None, now);
+        self.swept_ms = Some(begun_ms);
+        self.touched.clear();
     }
 
     fn bury(&mut self, dead: BTreeSet<Process>, sea: &mut Sea) {
@@ -170,6 +204,7 @@ impl Flights {
         self.waited_for.clear();
         if self.drain_until.is_none() && self.database_time.is_some() {
             self.look = None;
+            self.page = None;
             self.next_look = Some(now);
         }
     }
@@ -179,6 +214,7 @@ impl Flights {
         self.next_look = None;
         self.look = None;
         self.reread = None;
+        self.page = None;
         self.burial = None;
         self.tried = true;
     }

@@ -9,9 +9,9 @@ use presence_bridge::domain::mirror::{Outcome, Record};
 use presence_bridge::domain::time::UnixMillis;
 use presence_bridge::services::mirror::Process;
 use presence_bridge::services::ports::{
-    BoxFuture, FoundFence, NodeBeat, ReadError, Records, StoredRecord, WriteError,
+    BoxFuture, FoundFence, NodeBeat, Page, ReadError, Records, StoredRecord, WriteError,
 };
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 /// The deadline of every request.
@@ -33,6 +33,8 @@ pub(crate) enum Effect {
     ReadNodes(Boot),
     ReadOnline(Boot),
     ReadAgain(Boot),
+    ReadPage(Boot),
+    ReadBeats(Boot),
     ReadFence(Boot),
     TakeFence {
         boot: Boot,
@@ -214,6 +216,13 @@ impl Database {
             .collect()
     }
 
+    pub(crate) fn all(&self, users: &[UserId]) -> HashMap<UserId, Record> {
+        let stored = users.iter().zip(&self.records);
+        stored
+            .filter_map(|(user, stored)| Some((user.clone(), stored.as_ref()?.0)))
+            .collect()
+    }
+
     /// What becomes of a request sent now.
     pub(crate) fn plan(&mut self, request: Request, now_ms: u64) -> Plan {
         let round = self.setup.latency_ms + self.dice.below(self.setup.latency_ms + 1);
@@ -293,6 +302,10 @@ impl Records for Answers {
 
     fn online(&self) -> BoxFuture<'_, Result<Vec<StoredRecord>, ReadError>> {
         Box::pin(ready(Ok(self.online.clone())))
+    }
+
+    fn page<'a>(&'a self, _: Option<&'a str>, _: usize) -> BoxFuture<'a, Result<Page, ReadError>> {
+        Box::pin(ready(Err(ReadError::Unavailable)))
     }
 
     fn read<'a>(&'a self, _: &'a UserId) -> BoxFuture<'a, Result<Option<Record>, ReadError>> {

@@ -5,10 +5,13 @@ use crate::database::{Answers, Boot, Effect, Landing, Request, number_of};
 use crate::fence::Gate;
 use crate::sea::Sea;
 use presence_bridge::domain::ids::UserId;
-use presence_bridge::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck, Record};
+use presence_bridge::domain::mirror::{
+    Found, Limits, Mirror, Outcome, Recheck, Record, Stretch, Sweep,
+};
 use presence_bridge::domain::time::UnixMillis;
 use presence_bridge::services::mirror::Process;
-use std::collections::{BTreeSet, HashSet};
+use presence_bridge::services::ports::NodeBeat;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 const FIRST_LOOK: Duration = Duration::from_secs(10);
@@ -16,6 +19,8 @@ const FAREWELL_MS: u64 = 500;
 /// The default `DRAIN_TIMEOUT` of 8 s, less the sessions' share.
 const DRAIN_MS: u64 = 4_000;
 const REREAD_USERS: usize = 400;
+/// The default `PRESENCE_SWEEP_INTERVAL`.
+const SWEEP: Duration = Duration::from_mins(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -43,6 +48,14 @@ pub(crate) struct Flight<T> {
     pub(super) carries: T,
 }
 
+/// The answer to a sweep's reads.
+pub(crate) struct Page {
+    pub(super) begun_ms: u64,
+    pub(super) stretch: Stretch,
+    pub(super) records: HashMap<UserId, Record>,
+    pub(super) beats: Vec<NodeBeat>,
+}
+
 pub(crate) struct Flights {
     pub(super) boot: Boot,
     pub(crate) me: Process,
@@ -54,6 +67,10 @@ pub(crate) struct Flights {
     pub(super) beat: Option<Flight<UnixMillis>>,
     pub(super) look: Option<Flight<(Answers, UnixMillis)>>,
     pub(super) reread: Option<Flight<Vec<(Recheck, Found)>>>,
+    pub(super) page: Option<Flight<Page>>,
+    pub(super) sweep: Option<Sweep>,
+    /// When the last complete sweep began to read.
+    pub(crate) swept_ms: Option<u64>,
     pub(super) burial: Option<Flight<()>>,
     pub(crate) gate: Gate,
     patient_until: Instant,
@@ -61,7 +78,6 @@ pub(crate) struct Flights {
     pub(super) next_look: Option<Instant>,
     pub(super) database_time: Option<(UnixMillis, Instant)>,
     pub(super) waited_for: BTreeSet<Process>,
-    sent: Vec<UserId>,
     pub(super) touched: HashSet<UserId>,
     last_probe: Kind,
     pub(super) tried: bool,
@@ -87,6 +103,9 @@ impl Flights {
             beat: None,
             look: None,
             reread: None,
+            page: None,
+            sweep: sea.protections.sweep.then(|| Sweep::new(SWEEP, now)),
+            swept_ms: None,
             burial: None,
             gate: Gate::new(boot, sea),
             patient_until: now + FIRST_LOOK,
@@ -94,7 +113,6 @@ impl Flights {
             next_look: None,
             database_time: None,
             waited_for: BTreeSet::new(),
-            sent: Vec::new(),
             touched: HashSet::new(),
             last_probe: Kind::Look,
             tried: false,
@@ -105,6 +123,7 @@ impl Flights {
 
     pub(crate) fn is_quiet(&self) -> bool {
         let idle = self.write.is_none() && self.look.is_none() && self.reread.is_none();
+        let idle = idle && self.page.is_none();
         let waits = self.core.next_deadline().is_some() || self.core.recheck_deadline().is_some();
         idle && !waits
             && self.gate.is_quiet()
@@ -120,6 +139,7 @@ impl Flights {
             self.look.as_ref().map(|f| f.answered_ms),
             self.reread.as_ref().map(|f| f.answered_ms),
             self.burial.as_ref().map(|f| f.answered_ms),
+            self.page.as_ref().map(|f| f.answered_ms),
             self.gate.answered_ms(),
         ];
         let start = self.wake().map(|at| sea.ms_of(at));
@@ -130,7 +150,7 @@ impl Flights {
         let turns = Kind::Batch.turns().into_iter();
         let kinds = turns.filter_map(|kind| self.due(kind));
         let next = match self.core.blocked_until() {
-            None => kinds.chain(self.reread_due()).min(),
+            None => kinds.chain(self.reread_due()).chain(self.sweep_due()).min(),
             Some(_) if self.is_asking() => None,
             Some(blocked) => kinds.min().map(|due| due.max(blocked)),
         };
@@ -141,7 +161,7 @@ impl Flights {
         self.core.want(user, record, sea.instant());
         sea.ledger
             .wanted(self.boot, number_of(user), record, sea.now_ms);
-        if self.look.is_some() {
+        if self.look.is_some() || self.page.is_some() {
             self.touched.insert(user.clone());
         }
     }
@@ -153,6 +173,7 @@ impl Flights {
                 self.start(kind, sea);
             }
             self.start_reread(sea);
+            self.start_sweep(sea);
             return;
         };
         if blocked > now || self.is_asking() {
@@ -177,7 +198,9 @@ impl Flights {
             Kind::Batch if self.tried => self.core.next_deadline(),
             Kind::Batch => Some(self.core.next_deadline()?.max(self.patient_until)),
             Kind::Beat => self.next_beat.filter(|_| self.beat.is_none()),
-            Kind::Look => self.next_look.filter(|_| self.look.is_none()),
+            Kind::Look => self
+                .next_look
+                .filter(|_| self.look.is_none() && self.page.is_none()),
         }
     }
 
@@ -207,9 +230,9 @@ impl Flights {
             return false;
         };
         sea.ledger.sent(self.boot, &batch.records, sea.now_ms);
-        self.sent = batch.records.iter().map(|(u, _)| u.clone()).collect();
-        if self.look.is_some() {
-            self.touched.extend(self.sent.iter().cloned());
+        if self.look.is_some() || self.page.is_some() {
+            let users = batch.records.iter().map(|(user, _)| user.clone());
+            self.touched.extend(users);
         }
         let plan = sea.database.plan(Request::Write, sea.now_ms);
         if let Some(at) = plan.lands_ms {
@@ -251,10 +274,7 @@ impl Flights {
         };
         let since = now.saturating_duration_since(heard).as_millis();
         let time = UnixMillis(time.0 + u64::try_from(since).unwrap_or(u64::MAX));
-        self.touched.clear();
-        if self.write.is_some() {
-            self.touched.extend(self.sent.iter().cloned());
-        }
+        self.begin_reading();
         // Two reads, one after the other.
         let plan = sea.database.plan(Request::Look, sea.now_ms);
         let middle = u64::midpoint(sea.now_ms, plan.answered_ms);
@@ -270,6 +290,46 @@ impl Flights {
             carries: (answers, time),
         });
         true
+    }
+
+    fn begin_reading(&mut self) {
+        self.touched.clear();
+        self.touched.extend(self.core.flying().cloned());
+    }
+
+    fn sweep_due(&self) -> Option<Instant> {
+        let free = self.page.is_none() && self.look.is_none() && self.drain_until.is_none();
+        let settled = self.adopted && self.gate.is_open();
+        let sweep = self.sweep.as_ref().filter(|_| free && settled)?;
+        Some(sweep.due())
+    }
+
+    fn start_sweep(&mut self, sea: &mut Sea) {
+        let now = sea.instant();
+        if self.sweep_due().is_none_or(|due| due > now) {
+            return;
+        }
+        let Some(stretch) = self.sweep.as_mut().and_then(|sweep| sweep.next(now)) else {
+            return;
+        };
+        if stretch.after.is_none() {
+            self.core.retry_parked(now);
+        }
+        self.begin_reading();
+        let plan = sea.database.plan(Request::Reread, sea.now_ms);
+        let middle = u64::midpoint(sea.now_ms, plan.answered_ms);
+        sea.database.at(sea.now_ms, Effect::ReadPage(self.boot));
+        sea.database.at(middle, Effect::ReadBeats(self.boot));
+        self.page = Some(Flight {
+            answered_ms: plan.answered_ms,
+            outcome: plan.outcome,
+            carries: Page {
+                begun_ms: sea.now_ms,
+                stretch,
+                records: HashMap::new(),
+                beats: Vec::new(),
+            },
+        });
     }
 
     fn start_reread(&mut self, sea: &mut Sea) {
@@ -304,6 +364,13 @@ impl Flights {
 
     /// A read of this process reaches the database.
     pub(crate) fn read(&mut self, effect: &Effect, sea: &Sea) {
+        if let Some(page) = &mut self.page {
+            match effect {
+                Effect::ReadPage(_) => page.carries.records = sea.database.all(&sea.names),
+                Effect::ReadBeats(_) => page.carries.beats = sea.database.nodes(),
+                _ => {}
+            }
+        }
         match (effect, &mut self.look, &mut self.reread) {
             (Effect::ReadFence(_), ..) => self.gate.found(sea.database.fence()),
             (Effect::ReadNodes(_), Some(look), _) => look.carries.0.nodes = sea.database.nodes(),
@@ -329,6 +396,7 @@ impl Flights {
         self.next_look = None;
         self.look = None;
         self.reread = None;
+        self.page = None;
         self.burial = None;
         self.outgoing.clear();
         self.tried = true;

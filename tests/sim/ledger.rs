@@ -33,6 +33,8 @@ pub(crate) enum Promise {
     Alternation,
     /// Only what is wanted now is sent.
     NothingStale,
+    /// The sweep is a backstop: bugs and strangers aside, it finds nothing.
+    NothingForTheSweep,
     /// When nothing happens, the processes come to rest.
     Rest,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Figures {
     pub(crate) refused: u64,
     /// Late landings found by reading again.
     pub(crate) put_right: u64,
+    /// Records put right by a sweep.
+    pub(crate) swept: u64,
     /// Histories that end with a wrong record which nothing but a sweep would find.
     pub(crate) left_to_the_sweep: u64,
     /// The longest time in which a connected user was not shown online.
@@ -85,6 +89,7 @@ impl AddAssign for Figures {
         self.commits += other.commits;
         self.refused += other.refused;
         self.put_right += other.put_right;
+        self.swept += other.swept;
         self.left_to_the_sweep += other.left_to_the_sweep;
         self.longest_hidden_ms = self.longest_hidden_ms.max(other.longest_hidden_ms);
     }
@@ -260,7 +265,7 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn claimed(&mut self, boot: Boot, user: usize, record: Record) {
+    pub(crate) fn taken_over(&mut self, boot: Boot, user: usize, record: Record) {
         self.processes[boot][user].wanted = Some(record);
     }
 
@@ -269,7 +274,13 @@ impl Ledger {
         for (user, record) in records {
             let user = number_of(user);
             let wanted = self.processes[boot][user].wanted;
-            if wanted.is_none_or(|wanted| !wanted.agrees(*record)) {
+            // What the sweep puts right was forgotten here, and with it the time of departure.
+            let fits = match wanted {
+                Some(wanted) if self.figures.swept > 0 => wanted.online == record.online,
+                Some(wanted) => wanted.agrees(*record),
+                None => self.figures.swept > 0 && !record.online,
+            };
+            if !fits {
                 let detail = format!("{record:?} is sent of u{user}, but {wanted:?} is wanted");
                 self.breaks(Promise::NothingStale, now_ms, detail);
             }
@@ -282,6 +293,15 @@ impl Ledger {
 
     pub(crate) fn put_right(&mut self) {
         self.figures.put_right += 1;
+    }
+
+    /// A sweep finds nothing where nobody else writes and nothing lands late.
+    pub(crate) fn swept(&mut self, corrected: usize, now_ms: u64, weather: Weather) {
+        self.figures.swept += corrected as u64;
+        if corrected > 0 && matches!(weather, Weather::Calm | Weather::Faults | Weather::Crashes) {
+            let detail = format!("a sweep had to put {corrected} records right");
+            self.breaks(Promise::NothingForTheSweep, now_ms, detail);
+        }
     }
 
     pub(crate) fn weighed(&mut self, boot: Boot, balance: Balance, now_ms: u64) {

@@ -127,7 +127,8 @@ fn simulation_notices_a_fence_that_no_rule_enforces() {
         rules: false,
         ..Protections::ALL
     };
-    is_missed((Weather::Storm, true), protections, &[Promise::Convergence]);
+    let promises = [Promise::Convergence, Promise::LastTransition];
+    is_missed((Weather::Faults, true), protections, &promises);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(crate) struct Protections {
     pub(crate) rules: bool,
     /// Whoever is adopted late has a whole grace to come back.
     pub(crate) late_grace: bool,
+    /// Now and then the database is compared with the truth.
+    pub(crate) sweep: bool,
     /// Deadlines follow a clock that never jumps.
     pub(crate) monotonic: bool,
 }
@@ -56,6 +58,7 @@ impl Protections {
         new_epoch: true,
         rules: true,
         late_grace: true,
+        sweep: true,
         monotonic: true,
     };
 }

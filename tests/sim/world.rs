@@ -8,7 +8,7 @@ use crate::sea::{Protections, Sea};
 use presence_bridge::domain::ids::ConnectionId;
 
 /// Everything is over by then: graces, back-offs, pauses, re-reads, the age of a dead heartbeat.
-const REST_MS: u64 = 600_000;
+const REST_MS: u64 = 3_600_000;
 /// A connected user is shown within the flush window and a few slow requests.
 const SHOWN_WITHIN_MS: u64 = 4_000;
 /// More events than this at one instant are a loop without end.
@@ -20,6 +20,8 @@ struct World {
     bridges: Vec<Bridge>,
     boots: usize,
     connections: u64,
+    /// The last time that a batch landed.
+    committed_ms: Option<u64>,
     /// To which process each device believes to be connected.
     devices: [[Option<usize>; DEVICES]; USERS],
 }
@@ -31,6 +33,7 @@ pub(crate) fn run(history: &History, protections: Protections) -> Result<Figures
         bridges: Vec::new(),
         boots: 0,
         connections: 0,
+        committed_ms: None,
         devices: [[None; DEVICES]; USERS],
     };
     for step in &history.steps {
@@ -99,6 +102,8 @@ impl World {
                 Effect::ReadNodes(boot)
                 | Effect::ReadOnline(boot)
                 | Effect::ReadAgain(boot)
+                | Effect::ReadPage(boot)
+                | Effect::ReadBeats(boot)
                 | Effect::ReadFence(boot) => {
                     let mut alive = self.bridges.iter_mut();
                     if let Some(bridge) = alive.find(|bridge| bridge.boot == boot) {
@@ -114,6 +119,7 @@ impl World {
         let rules = self.sea.protections.rules;
         if self.sea.database.commit(batch, rules) {
             self.sea.ledger.committed(records);
+            self.committed_ms = Some(self.sea.now_ms);
         } else {
             self.sea.ledger.figures.refused += 1;
             if let Some(bridge) = self.alive(boot) {
@@ -289,7 +295,10 @@ impl World {
         let [bridge] = self.bridges.as_slice() else {
             return false;
         };
-        bridge.is_quiet(&self.sea) && !self.sea.database.expects_a_commit()
+        let swept = bridge.flights.swept_ms >= self.committed_ms;
+        let needs_a_sweep = self.sea.weather == Weather::Storm && self.sea.protections.sweep;
+        let settled = bridge.is_quiet(&self.sea) && !self.sea.database.expects_a_commit();
+        settled && (swept || !needs_a_sweep)
     }
 
     fn check_the_end(&mut self) {
@@ -310,7 +319,7 @@ impl World {
                     .breaks(Promise::LastTransition, now_ms, detail);
             }
         }
-        if !wrong.is_empty() && self.sea.weather == Weather::Storm && !self.sea.setup.fence {
+        if !wrong.is_empty() && self.sea.weather == Weather::Storm && !self.sea.protections.sweep {
             self.sea.ledger.figures.left_to_the_sweep += 1;
         } else if !wrong.is_empty() {
             let detail = wrong.join("; ");
