@@ -3,7 +3,7 @@
 use crate::database::{Answers, BEAT_MS, Effect, Request, number_of};
 use crate::fence::End;
 use crate::flights::{Flight, Flights, Page};
-use crate::sea::Sea;
+use crate::sea::{Protection, Sea};
 use futures_util::FutureExt;
 use presence_bridge::domain::mirror::{Found, Limits, Outcome, Passage, Recheck};
 use presence_bridge::domain::time::UnixMillis;
@@ -47,9 +47,15 @@ impl Flights {
     fn settle(&mut self, outcome: Outcome, now: Instant, sea: &mut Sea) {
         let outcome = self.gate.judge(outcome, sea);
         let seen = match outcome {
-            _ if !sea.protections.level_triggered => Outcome::Written,
-            Outcome::Ambiguous if !sea.protections.doubt => Outcome::NotSent,
-            outcome => outcome,
+            _ if !sea.has(Protection::LevelTriggered) => Outcome::Written,
+            Outcome::Ambiguous if !sea.has(Protection::Doubt) => Outcome::NotSent,
+            Outcome::Written
+            | Outcome::NotSent
+            | Outcome::Ambiguous
+            | Outcome::Barred
+            | Outcome::Busy { .. }
+            | Outcome::BadData
+            | Outcome::Denied => outcome,
         };
         self.core.settle(seen, now, sea.dice.fraction());
     }
@@ -57,8 +63,8 @@ impl Flights {
     fn beaten(&mut self, outcome: Outcome, time: UnixMillis, now: Instant, sea: &mut Sea) {
         if outcome == Outcome::Written {
             if self.database_time.replace((time, now)).is_none() {
-                self.next_look = Some(now).filter(|_| sea.protections.adoption);
-                self.tried |= !sea.protections.adoption;
+                self.next_look = Some(now).filter(|_| sea.has(Protection::Adoption));
+                self.tried |= !sea.has(Protection::Adoption);
             }
             self.next_beat = Some(now + Duration::from_millis(BEAT_MS));
             self.core.reached(now);
@@ -80,7 +86,7 @@ impl Flights {
         }
         self.core.reached(now);
         let (mut answers, time) = flight.carries;
-        if !sea.protections.heartbeats {
+        if !sea.has(Protection::Heartbeats) {
             answers.nodes.clear();
         }
         let decided = adopt(&answers, &self.me, time, &self.waited_for).now_or_never();
@@ -97,7 +103,7 @@ impl Flights {
 
     fn take_over(&mut self, adoption: Adoption, now: Instant, sea: &mut Sea) {
         if let Some(online) = &adoption.online
-            && sea.protections.comparison
+            && sea.has(Protection::Comparison)
         {
             self.core.compare(online, &self.touched, now);
         }

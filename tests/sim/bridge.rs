@@ -5,7 +5,7 @@ use crate::database::{Boot, number_of};
 use crate::flights::Flights;
 use crate::history::USERS;
 use crate::ledger::Own;
-use crate::sea::Sea;
+use crate::sea::{Protection, Sea};
 use presence_bridge::domain::ids::{ConnectionId, UserId};
 use presence_bridge::domain::mirror::Record;
 use presence_bridge::domain::presence::{Connected, PresenceBook, Transition, TransitionKind};
@@ -57,8 +57,12 @@ impl Bridge {
             node: format!("node{node}"),
             boot: format!("boot{boot}"),
         };
-        let grace = Duration::from_millis(if sea.protections.grace { GRACE_MS } else { 0 });
-        let start_grace = if sea.protections.start_grace {
+        let grace = Duration::from_millis(if sea.has(Protection::Grace) {
+            GRACE_MS
+        } else {
+            0
+        });
+        let start_grace = if sea.has(Protection::StartGrace) {
             Duration::from_millis(START_GRACE_MS)
         } else {
             Duration::ZERO
@@ -247,7 +251,7 @@ impl Bridge {
             .adopted(self.boot, number_of(user), (sea.now_ms, sea.weather));
         let last_seen = last_seen.min(now.unix);
         // Whoever is taken over long after the start has just lost the process that served them.
-        let grace = if sea.protections.late_grace {
+        let grace = if sea.has(Protection::LateGrace) {
             Duration::from_millis(GRACE_MS)
         } else {
             Duration::ZERO

@@ -2,7 +2,7 @@
 //! product's own claim.
 
 use crate::database::{Boot, Effect, Plan, Request};
-use crate::sea::Sea;
+use crate::sea::{Protection, Sea};
 use presence_bridge::domain::fence::{Claim, FenceRecord, Verdict};
 use presence_bridge::domain::mirror::Outcome;
 use std::time::Instant;
@@ -83,7 +83,7 @@ impl Gate {
             return outcome;
         };
         match outcome {
-            Outcome::Ambiguous if sea.protections.new_epoch => {
+            Outcome::Ambiguous if sea.has(Protection::NewEpoch) => {
                 claim.doubt();
                 self.due = Some(sea.instant());
                 Outcome::Barred
@@ -94,7 +94,11 @@ impl Gate {
                 self.due = Some(sea.instant());
                 Outcome::NotSent
             }
-            outcome => outcome,
+            Outcome::Written
+            | Outcome::NotSent
+            | Outcome::Barred
+            | Outcome::Busy { .. }
+            | Outcome::BadData => outcome,
         }
     }
 
@@ -174,14 +178,18 @@ impl Gate {
         match asked.plan.outcome {
             Outcome::Written if asked.taken => match claim.accepted(proposal) {
                 Verdict::Held(epoch) => Some(End::Held { before, epoch }),
-                _ => Some(End::Deposed),
+                Verdict::Propose(_) | Verdict::Deposed | Verdict::Exhausted => Some(End::Deposed),
             },
             Outcome::Written | Outcome::Ambiguous if asked.round + 1 < MAX_ROUNDS => {
                 self.read(boot, asked.round + 1, sea);
                 None
             }
             Outcome::Written | Outcome::Ambiguous => Some(End::Missed(Outcome::NotSent)),
-            outcome => Some(End::Missed(outcome)),
+            outcome @ (Outcome::NotSent
+            | Outcome::Barred
+            | Outcome::Busy { .. }
+            | Outcome::BadData
+            | Outcome::Denied) => Some(End::Missed(outcome)),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::database::{Answers, Boot, Effect, Landing, Request, number_of};
 use crate::fence::Gate;
-use crate::sea::Sea;
+use crate::sea::{Protection, Sea};
 use presence_bridge::domain::ids::UserId;
 use presence_bridge::domain::mirror::{
     Found, Limits, Mirror, Outcome, Recheck, Record, Stretch, Sweep,
@@ -18,7 +18,6 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 const FAREWELL_MS: u64 = 500;
 /// The default `DRAIN_TIMEOUT` of 8 s, less the sessions' share.
 const DRAIN_MS: u64 = 4_000;
-const REREAD_USERS: usize = 400;
 /// The default `PRESENCE_SWEEP_INTERVAL`.
 const SWEEP: Duration = Duration::from_mins(5);
 
@@ -104,7 +103,7 @@ impl Flights {
             look: None,
             reread: None,
             page: None,
-            sweep: sea.protections.sweep.then(|| Sweep::new(SWEEP, now)),
+            sweep: sea.has(Protection::Sweep).then(|| Sweep::new(SWEEP, now)),
             swept_ms: None,
             burial: None,
             gate: Gate::new(boot, sea),
@@ -116,7 +115,7 @@ impl Flights {
             touched: HashSet::new(),
             last_probe: Kind::Look,
             tried: false,
-            adopted: !sea.protections.adoption,
+            adopted: !sea.has(Protection::Adoption),
             drain_until: None,
         }
     }
@@ -161,7 +160,7 @@ impl Flights {
         self.core.want(user, record, sea.instant());
         sea.ledger
             .wanted(self.boot, number_of(user), record, sea.now_ms);
-        if self.look.is_some() || self.page.is_some() {
+        if self.is_reading(sea) {
             self.touched.insert(user.clone());
         }
     }
@@ -187,6 +186,12 @@ impl Flights {
         }
     }
 
+    /// Whether what is written now may be newer than what is being read.
+    fn is_reading(&self, sea: &Sea) -> bool {
+        let reads = self.look.is_some() || self.page.is_some();
+        reads && sea.has(Protection::Touched)
+    }
+
     fn is_asking(&self) -> bool {
         self.write.is_some() || self.beat.is_some() || self.look.is_some() || self.gate.is_asking()
     }
@@ -204,7 +209,7 @@ impl Flights {
         }
     }
 
-    fn reread_due(&self) -> Option<Instant> {
+    pub(super) fn reread_due(&self) -> Option<Instant> {
         let free = self.reread.is_none() && self.drain_until.is_none();
         self.core.recheck_deadline().filter(|_| free)
     }
@@ -230,7 +235,7 @@ impl Flights {
             return false;
         };
         sea.ledger.sent(self.boot, &batch.records, sea.now_ms);
-        if self.look.is_some() || self.page.is_some() {
+        if self.is_reading(sea) {
             let users = batch.records.iter().map(|(user, _)| user.clone());
             self.touched.extend(users);
         }
@@ -268,122 +273,12 @@ impl Flights {
         true
     }
 
-    fn start_look(&mut self, now: Instant, sea: &mut Sea) -> bool {
-        let Some((time, heard)) = self.database_time else {
-            return false;
-        };
-        let since = now.saturating_duration_since(heard).as_millis();
-        let time = UnixMillis(time.0 + u64::try_from(since).unwrap_or(u64::MAX));
-        self.begin_reading();
-        // Two reads, one after the other.
-        let plan = sea.database.plan(Request::Look, sea.now_ms);
-        let middle = u64::midpoint(sea.now_ms, plan.answered_ms);
-        sea.database.at(sea.now_ms, Effect::ReadNodes(self.boot));
-        sea.database.at(middle, Effect::ReadOnline(self.boot));
-        let answers = Answers {
-            nodes: Vec::new(),
-            online: Vec::new(),
-        };
-        self.look = Some(Flight {
-            answered_ms: plan.answered_ms,
-            outcome: plan.outcome,
-            carries: (answers, time),
-        });
-        true
-    }
-
-    fn begin_reading(&mut self) {
-        self.touched.clear();
-        self.touched.extend(self.core.flying().cloned());
-    }
-
-    fn sweep_due(&self) -> Option<Instant> {
-        let free = self.page.is_none() && self.look.is_none() && self.drain_until.is_none();
-        let settled = self.adopted && self.gate.is_open();
-        let sweep = self.sweep.as_ref().filter(|_| free && settled)?;
-        Some(sweep.due())
-    }
-
-    fn start_sweep(&mut self, sea: &mut Sea) {
-        let now = sea.instant();
-        if self.sweep_due().is_none_or(|due| due > now) {
-            return;
-        }
-        let Some(stretch) = self.sweep.as_mut().and_then(|sweep| sweep.next(now)) else {
-            return;
-        };
-        if stretch.after.is_none() {
-            self.core.retry_parked(now);
-        }
-        self.begin_reading();
-        let plan = sea.database.plan(Request::Reread, sea.now_ms);
-        let middle = u64::midpoint(sea.now_ms, plan.answered_ms);
-        sea.database.at(sea.now_ms, Effect::ReadPage(self.boot));
-        sea.database.at(middle, Effect::ReadBeats(self.boot));
-        self.page = Some(Flight {
-            answered_ms: plan.answered_ms,
-            outcome: plan.outcome,
-            carries: Page {
-                begun_ms: sea.now_ms,
-                stretch,
-                records: HashMap::new(),
-                beats: Vec::new(),
-            },
-        });
-    }
-
-    fn start_reread(&mut self, sea: &mut Sea) {
-        let now = sea.instant();
-        if self.reread_due().is_none_or(|due| due > now) {
-            return;
-        }
-        let rechecks = self.core.next_rechecks(now, REREAD_USERS);
-        if rechecks.is_empty() {
-            return;
-        }
-        let plan = sea.database.plan(Request::Reread, sea.now_ms);
-        if let Some(at) = plan.lands_ms {
-            sea.database.at(at, Effect::ReadAgain(self.boot));
-        }
-        let unread = rechecks.into_iter().map(|r| (r, Found::Unknown)).collect();
-        self.reread = Some(Flight {
-            answered_ms: plan.answered_ms,
-            outcome: plan.outcome,
-            carries: unread,
-        });
-    }
-
     /// A batch reached the database, and was refused by its rules.
     pub(crate) fn is_refused(&mut self, batch: u64) {
         if let Some(write) = self.write.as_mut().filter(|f| f.carries == batch)
             && write.outcome == Outcome::Written
         {
             write.outcome = Outcome::Denied;
-        }
-    }
-
-    /// A read of this process reaches the database.
-    pub(crate) fn read(&mut self, effect: &Effect, sea: &Sea) {
-        if let Some(page) = &mut self.page {
-            match effect {
-                Effect::ReadPage(_) => page.carries.records = sea.database.all(&sea.names),
-                Effect::ReadBeats(_) => page.carries.beats = sea.database.nodes(),
-                _ => {}
-            }
-        }
-        match (effect, &mut self.look, &mut self.reread) {
-            (Effect::ReadFence(_), ..) => self.gate.found(sea.database.fence()),
-            (Effect::ReadNodes(_), Some(look), _) => look.carries.0.nodes = sea.database.nodes(),
-            (Effect::ReadOnline(_), Some(look), _) => {
-                look.carries.0.online = sea.database.online(&sea.names);
-            }
-            (Effect::ReadAgain(_), _, Some(reread)) => {
-                for (recheck, found) in &mut reread.carries {
-                    let record = sea.database.record(number_of(&recheck.user));
-                    *found = record.map_or(Found::Nothing, Found::Record);
-                }
-            }
-            _ => {}
         }
     }
 

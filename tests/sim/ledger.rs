@@ -199,7 +199,8 @@ impl Ledger {
         let (now_ms, weather) = now;
         let at = self.processes[own.boot][user];
         let was_online = at.told == Some(true);
-        if record.online == was_online && !(at.adopted_ms.is_some() && !record.online) {
+        let was_adopted = at.adopted_ms.is_some() && !record.online;
+        if record.online == was_online && !was_adopted {
             let detail = format!("u{user} is told twice to be online = {}", record.online);
             self.breaks(Promise::Alternation, now_ms, detail);
         }

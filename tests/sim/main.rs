@@ -6,6 +6,14 @@
 //! `SIM_SEED` the seed of the run. A failure prints its own seed and the shortest history that
 //! fails like it. The same seed always tells the same histories.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "everything here is part of a test"
+)]
+
 mod answers;
 mod bridge;
 mod chance;
@@ -16,6 +24,7 @@ mod flights;
 mod history;
 mod ledger;
 mod protections;
+mod reading;
 mod sea;
 mod shorten;
 mod weathers;

@@ -19,48 +19,33 @@ const MARGIN_MS: u64 = 1_000_000_000;
 static DAWN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// What keeps a bridge right. The simulation alone can take one away, to see that it is missed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Protections {
-    pub(crate) grace: bool,
-    /// Adopted users have the start grace to come back.
-    pub(crate) start_grace: bool,
-    /// Users who were left online by a dead process are adopted.
-    pub(crate) adoption: bool,
-    /// Nobody is adopted while the process that serves them lives.
-    pub(crate) heartbeats: bool,
-    /// After another process has ended, what is believed is compared with what is there.
-    pub(crate) comparison: bool,
-    /// A failed write is repeated.
-    pub(crate) level_triggered: bool,
-    /// A write without an answer is not taken for one without effect: its users are read again.
-    pub(crate) doubt: bool,
-    /// After a write without an answer, a new epoch bars it.
-    pub(crate) new_epoch: bool,
-    /// The database's rules refuse batches of an older epoch.
-    pub(crate) rules: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protection {
+    Grace,
+    /// Adopted users have a while to come back after the start.
+    StartGrace,
     /// Whoever is adopted late has a whole grace to come back.
-    pub(crate) late_grace: bool,
+    LateGrace,
+    /// Users who were left online by a dead process are adopted.
+    Adoption,
+    /// Nobody is adopted while the process that serves them lives.
+    Heartbeats,
+    /// After another process has ended, what is believed is compared with what is there.
+    Comparison,
+    /// A failed write is repeated, with what is wanted then.
+    LevelTriggered,
+    /// A write without an answer is not taken for one without effect: its users are read again.
+    Doubt,
+    /// While a look is under way, it is remembered who was written meanwhile.
+    Touched,
     /// Now and then the database is compared with the truth.
-    pub(crate) sweep: bool,
+    Sweep,
+    /// The database's rules refuse batches of an older epoch.
+    Rules,
+    /// After a write without an answer, a new epoch bars it.
+    NewEpoch,
     /// Deadlines follow a clock that never jumps.
-    pub(crate) monotonic: bool,
-}
-
-impl Protections {
-    pub(crate) const ALL: Self = Self {
-        grace: true,
-        start_grace: true,
-        adoption: true,
-        heartbeats: true,
-        comparison: true,
-        level_triggered: true,
-        doubt: true,
-        new_epoch: true,
-        rules: true,
-        late_grace: true,
-        sweep: true,
-        monotonic: true,
-    };
+    Monotonic,
 }
 
 pub(crate) struct Sea {
@@ -69,7 +54,7 @@ pub(crate) struct Sea {
     pub(crate) jumped_ms: i64,
     pub(crate) weather: Weather,
     pub(crate) setup: Setup,
-    pub(crate) protections: Protections,
+    without: Option<Protection>,
     pub(crate) database: Database,
     pub(crate) ledger: Ledger,
     pub(crate) names: Vec<UserId>,
@@ -77,18 +62,22 @@ pub(crate) struct Sea {
 }
 
 impl Sea {
-    pub(crate) fn new(history: &History, protections: Protections) -> Self {
+    pub(crate) fn new(history: &History, without: Option<Protection>) -> Self {
         Self {
             now_ms: 0,
             jumped_ms: 0,
             weather: history.weather,
             setup: history.setup,
-            protections,
+            without,
             database: Database::new(history.setup, history.seed),
             ledger: Ledger::default(),
             names: (0..USERS).map(name).collect(),
             dice: Dice::new(history.seed.rotate_left(32)),
         }
+    }
+
+    pub(crate) fn has(&self, protection: Protection) -> bool {
+        self.without != Some(protection)
     }
 
     /// The bridges' clock.
@@ -114,7 +103,7 @@ impl Sea {
     }
 
     fn slip_ms(&self) -> i64 {
-        if self.protections.monotonic {
+        if self.has(Protection::Monotonic) {
             0
         } else {
             self.jumped_ms

@@ -3,13 +3,13 @@
 
 use crate::history::{History, Setup};
 use crate::ledger::Violation;
-use crate::sea::Protections;
+use crate::sea::Protection;
 use crate::world::run;
 
 pub(crate) fn shorten(
     history: History,
     violation: Violation,
-    protections: Protections,
+    without: Option<Protection>,
 ) -> (History, Violation) {
     let mut best = (history, violation);
     let mut chunk = best.0.steps.len().div_ceil(2);
@@ -20,7 +20,7 @@ pub(crate) fn shorten(
             let mut shorter = best.0.clone();
             let to = (from + chunk).min(shorter.steps.len());
             shorter.steps.drain(from..to);
-            if !attempt(shorter, &mut best, protections) {
+            if !attempt(shorter, &mut best, without) {
                 from += chunk;
             }
         }
@@ -28,12 +28,12 @@ pub(crate) fn shorten(
             chunk /= 2;
         }
     }
-    simplify(&mut best, protections);
+    simplify(&mut best, without);
     best
 }
 
 /// A plainer world, where it makes no difference.
-fn simplify(best: &mut (History, Violation), protections: Protections) {
+fn simplify(best: &mut (History, Violation), without: Option<Protection>) {
     let plainer: [fn(&mut Setup); 6] = [
         |setup| setup.lag_ms = 0,
         |setup| setup.skew_ms = 0,
@@ -45,13 +45,17 @@ fn simplify(best: &mut (History, Violation), protections: Protections) {
     for change in plainer {
         let mut plain = best.0.clone();
         change(&mut plain.setup);
-        attempt(plain, best, protections);
+        attempt(plain, best, without);
     }
 }
 
 /// Takes the candidate if it breaks the same promise.
-fn attempt(candidate: History, best: &mut (History, Violation), protections: Protections) -> bool {
-    match run(&candidate, protections) {
+fn attempt(
+    candidate: History,
+    best: &mut (History, Violation),
+    without: Option<Protection>,
+) -> bool {
+    match run(&candidate, without) {
         Err(violation) if violation.promise == best.1.promise => {
             *best = (candidate, violation);
             true

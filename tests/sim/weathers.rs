@@ -4,7 +4,7 @@ use crate::chance::history;
 use crate::dice::seed_of;
 use crate::history::Weather;
 use crate::ledger::Figures;
-use crate::sea::Protections;
+use crate::sea::Protection;
 use crate::shorten::shorten;
 use crate::world::run;
 use std::io::Write as _;
@@ -15,20 +15,20 @@ const SEED: u64 = 0x5EED;
 
 /// Runs this share of the histories, and says how it went even when the test passes.
 fn all_keep_their_promises(weather: Weather, fence: bool, percent: u64) -> Figures {
-    with(Protections::ALL, weather, fence, percent)
+    with(None, weather, fence, percent)
 }
 
-fn with(protections: Protections, weather: Weather, fence: bool, percent: u64) -> Figures {
+fn with(without: Option<Protection>, weather: Weather, fence: bool, percent: u64) -> Figures {
     let number = setting("SIM_HISTORIES", HISTORIES) * percent / 100;
     let seed = setting("SIM_SEED", SEED);
     let begun = now();
     let mut figures = Figures::default();
     for number in 0..number.max(1) {
         let told = history(seed_of(seed, number), weather, fence);
-        match run(&told, protections) {
-            Ok(seen) => figures += seen,
+        match run(&told, without) {
+            Ok(more) => figures += more,
             Err(violation) => {
-                let (shortest, violation) = shorten(told, violation, protections);
+                let (shortest, violation) = shorten(told, violation, without);
                 panic!("history {number} of SIM_SEED={seed}, shortened:\n{shortest}{violation}");
             }
         }
@@ -129,12 +129,8 @@ fn even_a_storm_ends_at_the_truth_once_swept() {
 /// Why there is a sweep: very late landings, and processes that did not know of each other.
 #[test]
 fn without_a_sweep_a_storm_leaves_some_records_wrong() {
-    let protections = Protections {
-        sweep: false,
-        ..Protections::ALL
-    };
     for fence in [false, true] {
-        let figures = with(protections, Weather::Storm, fence, 5);
+        let figures = with(Some(Protection::Sweep), Weather::Storm, fence, 5);
         let Figures {
             histories,
             left_to_the_sweep,

@@ -4,7 +4,7 @@ use crate::bridge::{Bridge, Device};
 use crate::database::{Effect, Landing};
 use crate::history::{DEVICES, History, USERS, Weather, What};
 use crate::ledger::{Figures, Promise, Violation};
-use crate::sea::{Protections, Sea};
+use crate::sea::{Protection, Sea};
 use presence_bridge::domain::ids::ConnectionId;
 
 /// Everything is over by then: graces, back-offs, pauses, re-reads, the age of a dead heartbeat.
@@ -27,9 +27,9 @@ struct World {
 }
 
 /// Runs a history; the same one always ends the same way.
-pub(crate) fn run(history: &History, protections: Protections) -> Result<Figures, Violation> {
+pub(crate) fn run(history: &History, without: Option<Protection>) -> Result<Figures, Violation> {
     let mut world = World {
-        sea: Sea::new(history, protections),
+        sea: Sea::new(history, without),
         bridges: Vec::new(),
         boots: 0,
         connections: 0,
@@ -116,7 +116,7 @@ impl World {
 
     fn land(&mut self, batch: Landing) {
         let (boot, number, records) = (batch.boot, batch.number, batch.records.len());
-        let rules = self.sea.protections.rules;
+        let rules = self.sea.has(Protection::Rules);
         if self.sea.database.commit(batch, rules) {
             self.sea.ledger.committed(records);
             self.committed_ms = Some(self.sea.now_ms);
@@ -249,12 +249,16 @@ impl World {
 
     /// Checks what must hold at every moment.
     fn look(&mut self) -> Result<(), Violation> {
-        if matches!(self.sea.weather, Weather::Calm | Weather::Crashes) {
-            let now_ms = self.sea.now_ms;
-            for user in 0..USERS {
-                let online = self.sea.database.shows_online(user);
-                self.sea.ledger.shown(user, online, now_ms, SHOWN_WITHIN_MS);
-            }
+        let bound_ms = match self.sea.weather {
+            Weather::Calm | Weather::Crashes => SHOWN_WITHIN_MS,
+            // Two processes that overlap: measured, not promised.
+            Weather::Deploys => u64::MAX,
+            Weather::Faults | Weather::Storm => return self.judge(),
+        };
+        let now_ms = self.sea.now_ms;
+        for user in 0..USERS {
+            let online = self.sea.database.shows_online(user);
+            self.sea.ledger.shown(user, online, now_ms, bound_ms);
         }
         self.judge()
     }
@@ -296,7 +300,7 @@ impl World {
             return false;
         };
         let swept = bridge.flights.swept_ms >= self.committed_ms;
-        let needs_a_sweep = self.sea.weather == Weather::Storm && self.sea.protections.sweep;
+        let needs_a_sweep = self.sea.weather == Weather::Storm && self.sea.has(Protection::Sweep);
         let settled = bridge.is_quiet(&self.sea) && !self.sea.database.expects_a_commit();
         settled && (swept || !needs_a_sweep)
     }
@@ -319,7 +323,10 @@ impl World {
                     .breaks(Promise::LastTransition, now_ms, detail);
             }
         }
-        if !wrong.is_empty() && self.sea.weather == Weather::Storm && !self.sea.protections.sweep {
+        if !wrong.is_empty()
+            && self.sea.weather == Weather::Storm
+            && !self.sea.has(Protection::Sweep)
+        {
             self.sea.ledger.figures.left_to_the_sweep += 1;
         } else if !wrong.is_empty() {
             let detail = wrong.join("; ");
