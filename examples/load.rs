@@ -6,9 +6,10 @@
 //!
 //! It starts both servers itself, one at a time and a fresh process for every run, on core 0; it runs on
 //! core 1. Repetitions alternate (lean, bridge; bridge, lean; ...), and one table of medians comes out.
-//! Judge by the ratios: on a shared machine absolute numbers follow the neighbors: `steal` is
-//! time that the host gave to another machine, `others` is CPU used by other processes of this one.
-//! With either above a few percent of a core, latencies and rates mean little.
+//! `ratio` is the median over runs that followed each other, `from-to` its range. Judge by it: absolute
+//! numbers follow the neighbors. `steal` is time that the host gave to another machine, `others` is CPU of
+//! this machine's other processes; with either above a few percent, what is counted per second or in
+//! milliseconds means little, while memory and what is counted per CPU second still hold.
 //!
 //! Everything stays on loopback. The bridge gets real settings of production shape: RS256 tokens of
 //! distinct users, a key server, a token endpoint, a service account file and a database that takes every
@@ -203,6 +204,16 @@ impl Step {
         (Experiment::Storm, Self::Storm),
     ];
 
+    /// Who is measured when, within one repetition. Rooms vary most from run to run (how much a
+    /// server writes at once depends on chance), so they are measured twice.
+    fn order(self, first: usize) -> Vec<usize> {
+        let then = 1 - first;
+        match self {
+            Self::Rooms(_) => vec![first, then, then, first],
+            Self::Idle | Self::Latency | Self::Connects | Self::Storm => vec![first, then],
+        }
+    }
+
     async fn run(self, stage: &Stage<'_>, rate: f64) -> Result<Vec<Figure>> {
         match self {
             Self::Idle => measure::memory(stage).await,
@@ -233,13 +244,13 @@ async fn session(args: &Args, sizes: Sizes, key: &SigningKey, tokens: &[Rc<str>]
     let repeat = if args.quick { 1 } else { args.repeat };
     let wanted = |experiment| args.only.is_empty() || args.only.contains(&experiment);
     for repetition in 0..repeat {
-        let order = if repetition % 2 == 0 { [0, 1] } else { [1, 0] };
+        let first = repetition % 2;
         for (_, step) in Step::ALL
             .into_iter()
             .filter(|(experiment, _)| wanted(*experiment))
         {
             let rate = args.rate.unwrap_or_else(|| half_load(&report));
-            for seat in order {
+            for seat in step.order(first) {
                 let server = Server::start(seats[seat], &around, &bridge).await?;
                 let stage = Stage {
                     server: &server,

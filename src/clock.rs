@@ -44,14 +44,13 @@ impl Clock {
         reason = "this is the one place that reads the clock"
     )]
     pub fn unix(&self) -> UnixMillis {
-        match &self.wall {
-            Some(wall) => UnixMillis(wall.load(Ordering::SeqCst)),
-            None => {
-                let since = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
-                UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-            }
+        if let Some(wall) = &self.wall {
+            UnixMillis(wall.load(Ordering::SeqCst))
+        } else {
+            let since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
         }
     }
 

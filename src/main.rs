@@ -18,20 +18,20 @@ fn main() -> ExitCode {
     if command == Command::Check {
         return ExitCode::SUCCESS;
     }
-    match serve(command, config) {
+    match serve(command, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_told) => ExitCode::FAILURE,
     }
 }
 
-fn serve(command: Command, config: Config) -> anyhow::Result<()> {
+fn serve(command: Command, config: &Config) -> anyhow::Result<()> {
     // The log ends with this guard, so a failure is told before it goes.
     let logs = logs::init(config.log_format, &config.rust_log)?;
     let around = Surroundings {
         dropped_lines: Some(logs.dropped()),
         ..Surroundings::default()
     };
-    run(command, &config, around).inspect_err(|error| tracing::error!("{error:#}"))
+    run(command, config, around).inspect_err(|error| tracing::error!("{error:#}"))
 }
 
 fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Result<()> {
@@ -41,8 +41,9 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
         .block_on(async {
             let running = match command {
                 Command::Dev => app::dev::start(config, around).await?,
-                Command::Run | Command::Check => app::start(config, around).await?,
+                Command::Run | Command::Check => app::start(config, around)?,
             };
+            tracing::info!(public = %running.public, admin = %running.admin, "serving");
             tokio::select! {
                 asked = server::asked_to_stop() => asked?,
                 () = running.deposed() => {}
@@ -53,7 +54,7 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
                 drained = tokio::time::timeout(patience, running.drain()) => {
                     drained.map_err(|_| anyhow::anyhow!("the drain took longer than DRAIN_TIMEOUT"))
                 }
-                again = server::asked_to_stop() => again.map_err(Into::into),
+                _ = server::asked_to_stop() => Err(anyhow::anyhow!("told to end again: the drain was not finished")),
             }
         })
 }

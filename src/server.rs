@@ -8,19 +8,23 @@ use crate::telemetry::metrics::Metrics;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -33,6 +37,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the kernel may hold for one slow reader (it doubles the number); autotuning goes to megabytes.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the whole body of a request. A polled packet is small; who drips it holds a place.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// File descriptors kept for Firebase, the admin listener and logs.
@@ -42,6 +48,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Refusals that may be spoken at the same time; beyond it a refused connection is just closed.
 const MAX_REFUSALS: usize = 256;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an answer that was begun may still take once everything is over.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 11\r\nConnection: close\r\n\r\noverloaded\n";
 
@@ -163,7 +171,13 @@ async fn talk(stream: TcpStream, router: Router, seat: Seat, stop: CancellationT
     let io = TokioIo::new(OnLine::new(stream, Arc::clone(&line), seat));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&line));
-        router.clone().oneshot(request.map(Body::new))
+        router.clone().oneshot(request.map(|body| {
+            if body.is_end_stream() {
+                Body::empty()
+            } else {
+                Body::new(TimelyBody::new(body))
+            }
+        }))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -177,7 +191,9 @@ async fn talk(stream: TcpStream, router: Router, seat: Seat, stop: CancellationT
         ended = &mut connection => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // A long poll of a session that is over may never be answered.
+            let last = tokio::time::timeout(LAST_ANSWERS, connection);
+            last.await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
@@ -185,12 +201,53 @@ async fn talk(stream: TcpStream, router: Router, seat: Seat, stop: CancellationT
     }
 }
 
+/// The body of a request, which fails when it takes longer than [`BODY_TIMEOUT`].
+struct TimelyBody {
+    body: Incoming,
+    end: Pin<Box<Sleep>>,
+}
+
+impl TimelyBody {
+    fn new(body: Incoming) -> Self {
+        let end = Box::pin(tokio::time::sleep(BODY_TIMEOUT));
+        Self { body, end }
+    }
+}
+
+impl HttpBody for TimelyBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)));
+        }
+        ready!(self.end.as_mut().poll(cx));
+        Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Says 503 and hears the request out, so that the answer is not lost to a reset.
 async fn refuse(mut stream: TcpStream, _turn: OwnedSemaphorePermit) {
     let spoken = tokio::time::timeout(REFUSAL_TIMEOUT, async {
+        let mut ignored = [0; 1024];
+        // An answer before the question is a broken connection to clients (hyper's among them).
+        if stream.read(&mut ignored).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(REFUSAL).await?;
         stream.shutdown().await?;
-        let mut ignored = [0; 1024];
         while stream.read(&mut ignored).await? > 0 {}
         io::Result::Ok(())
     });

@@ -137,7 +137,8 @@ pub(crate) async fn connects(stage: &Stage<'_>) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("connects/s", f64::from(count) / elapsed.as_secs_f64())
             .goal(Goal::AtLeast(4_000.0)),
-        Figure::new("CPU us per connect", cpu / f64::from(count) * 1e6),
+        // What a core to itself would do; it holds when the machine is busy with other things.
+        Figure::new("connects/CPU s", f64::from(count) / cpu).goal(Goal::AtLeast(4_000.0)),
     ])
 }
 
@@ -172,7 +173,10 @@ pub(crate) async fn storm(stage: &Stage<'_>) -> Result<Vec<Figure>> {
         Figure::new("storm: all joined s", all.as_secs_f64())
             .digits(2)
             .goal(Goal::AtMost(1.5)),
-        Figure::new("storm: failed", f64::from(failed)).goal(Goal::AtMost(0.0)),
+        Figure::new("storm: all joined s, worst", all.as_secs_f64())
+            .digits(2)
+            .worst(),
+        Figure::never("storm: failed", f64::from(failed)),
         Figure::new("storm: CPU us per rejoin", each),
     ])
 }

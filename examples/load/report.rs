@@ -15,9 +15,9 @@ pub(crate) enum Goal {
 }
 
 impl Goal {
-    fn met(self, yardstick: f64, subject: f64) -> bool {
+    fn met(self, [yardstick, subject]: [f64; 2], ratio: f64) -> bool {
         match self {
-            Self::RatioAtLeast(ratio) => subject >= ratio * yardstick,
+            Self::RatioAtLeast(least) => ratio >= least,
             Self::AboveYardstickAtMost(more) => subject - yardstick <= more,
             Self::AtLeast(least) => subject >= least,
             Self::AtMost(most) => subject <= most,
@@ -39,6 +39,8 @@ pub(crate) struct Figure {
     pub(crate) value: f64,
     digits: usize,
     goals: Vec<Goal>,
+    /// The row shows the highest of all runs instead of the median.
+    worst: bool,
 }
 
 impl Figure {
@@ -48,7 +50,18 @@ impl Figure {
             value,
             digits: 0,
             goals: Vec::new(),
+            worst: false,
         }
+    }
+
+    /// What must not happen in any run, not even once.
+    pub(crate) fn never(name: impl Into<String>, count: f64) -> Self {
+        Self::new(name, count).worst().goal(Goal::AtMost(0.0))
+    }
+
+    pub(crate) fn worst(mut self) -> Self {
+        self.worst = true;
+        self
     }
 
     pub(crate) fn digits(mut self, digits: usize) -> Self {
@@ -97,19 +110,52 @@ pub(crate) struct Report {
 
 struct Row<'a> {
     first: &'a Figure,
-    medians: [f64; 2],
+    /// Medians, or the worst.
+    shown: [f64; 2],
+    /// The subject's runs over the yardstick's runs next to them, in rising order: what the whole
+    /// machine does to both cancels out.
+    ratios: Vec<f64>,
     steal: [f64; 2],
     others: [f64; 2],
+}
+
+impl Row<'_> {
+    fn ratio_columns(&self) -> String {
+        match (
+            median(&self.ratios),
+            self.ratios.first(),
+            self.ratios.last(),
+        ) {
+            (Some(ratio), Some(low), Some(high)) => {
+                let range = format!("{low:.2}-{high:.2}");
+                format!("{ratio:>5.2} {range:>11}")
+            }
+            _ => format!("{:>5} {:>11}", "-", "-"),
+        }
+    }
+
+    fn goal_columns(&self) -> String {
+        let goals = &self.first.goals;
+        let ratio = median(&self.ratios).unwrap_or(f64::NAN);
+        let asked: Vec<String> = goals.iter().map(|goal| goal.text()).collect();
+        let met = match goals.iter().all(|goal| goal.met(self.shown, ratio)) {
+            _ if goals.is_empty() => "",
+            true => "yes",
+            false => "NO",
+        };
+        format!("{:<22} {met:<4}", asked.join(", "))
+    }
 }
 
 impl Report {
     /// The median of a figure over the runs of one seat.
     pub(crate) fn median(&self, seat: usize, name: &str) -> Option<f64> {
-        median(
-            self.of(seat, name)
-                .map(|(_, figure)| figure.value)
-                .collect(),
-        )
+        let mut values: Vec<f64> = self
+            .of(seat, name)
+            .map(|(_, figure)| figure.value)
+            .collect();
+        values.sort_by(f64::total_cmp);
+        median(&values)
     }
 
     fn of(&self, seat: usize, name: &str) -> impl Iterator<Item = (&Run, &Figure)> {
@@ -129,10 +175,23 @@ impl Report {
                 let runs = self.of(seat, &first.name).map(|(run, _)| percent(run));
                 runs.fold(0.0, f64::max)
             };
-            let middle = |seat| self.median(seat, &first.name).unwrap_or(f64::NAN);
+            let values = |seat| self.of(seat, &first.name).map(|(_, figure)| figure.value);
+            let shown = |seat| match self.median(seat, &first.name) {
+                _ if first.worst => values(seat).fold(f64::MIN, f64::max),
+                Some(median) => median,
+                None => f64::NAN,
+            };
+            let pairs = values(0)
+                .zip(values(1))
+                .filter(|(yardstick, _)| *yardstick > 0.0);
+            let mut ratios: Vec<f64> = pairs
+                .map(|(yardstick, subject)| subject / yardstick)
+                .collect();
+            ratios.sort_by(f64::total_cmp);
             rows.push(Row {
                 first,
-                medians: [middle(0), middle(1)],
+                shown: [shown(0), shown(1)],
+                ratios,
                 steal: [0, 1].map(|seat| most(seat, |run| run.steal_percent)),
                 others: [0, 1].map(|seat| most(seat, |run| run.others_percent)),
             });
@@ -140,32 +199,22 @@ impl Report {
         rows
     }
 
-    /// Medians of both seats, their ratio, what was asked and whether it holds.
+    /// Medians of both seats and of the ratio of neighboring runs, what was asked and whether it holds.
     pub(crate) fn table(&self) -> String {
         let [yardstick, subject] = &self.names;
         let mut table = format!(
-            "{:<32} {yardstick:>12} {subject:>12} {:>7}  {:<24} {:<5} {:>11} {:>12}\n",
-            "median", "ratio", "goal", "met", "steal % max", "others % max"
+            "{:<31} {yardstick:>10} {subject:>10} {:>5} {:>11}  {:<22} {:<4} {:>11} {:>12}\n",
+            "median", "ratio", "from-to", "goal", "met", "steal % max", "others % max"
         );
         for row in self.rows() {
-            let ([a, b], goals) = (row.medians, &row.first.goals);
-            let ratio = if a == 0.0 {
-                "-".to_owned()
-            } else {
-                format!("{:.2}", b / a)
-            };
-            let asked: Vec<String> = goals.iter().map(|goal| goal.text()).collect();
-            let met = match goals.iter().all(|goal| goal.met(a, b)) {
-                _ if goals.is_empty() => "",
-                true => "yes",
-                false => "NO",
-            };
             let digits = row.first.digits;
+            let [a, b] = row.shown;
             let _ = writeln!(
                 table,
-                "{:<32} {a:>12.digits$} {b:>12.digits$} {ratio:>7}  {:<24} {met:<5} {:>5.1} {:>5.1} {:>6.0} {:>5.0}",
+                "{:<31} {a:>10.digits$} {b:>10.digits$} {}  {} {:>5.1} {:>5.1} {:>6.0} {:>5.0}",
                 row.first.name,
-                asked.join(", "),
+                row.ratio_columns(),
+                row.goal_columns(),
                 row.steal[0],
                 row.steal[1],
                 row.others[0],
@@ -175,7 +224,7 @@ impl Report {
         table
     }
 
-    /// Every run and every median, for machines.
+    /// Every run and every row of the table, for machines.
     pub(crate) fn json(&self) -> Value {
         let figures = |figures: &[Figure]| -> Value {
             figures
@@ -196,17 +245,20 @@ impl Report {
                 })
             })
             .collect();
-        let medians: serde_json::Map<String, Value> = self
+        let rows: serde_json::Map<String, Value> = self
             .rows()
             .iter()
-            .map(|row| (row.first.name.clone(), json!(row.medians)))
+            .map(|row| {
+                let row_json = json!({ "shown": row.shown, "ratios": row.ratios });
+                (row.first.name.clone(), row_json)
+            })
             .collect();
-        json!({ "seats": self.names, "medians": medians, "runs": runs })
+        json!({ "seats": self.names, "rows": rows, "runs": runs })
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
+/// The middle of values in rising order.
+fn median(values: &[f64]) -> Option<f64> {
     let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
     Some(f64::midpoint(values[low], values[high]))
 }

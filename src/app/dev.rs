@@ -21,15 +21,14 @@ pub async fn start(config: &Config, around: Surroundings) -> anyhow::Result<Runn
     let clock = around.clock.clone();
     // The stand-ins end with the process: the bridge's last flush needs the database until then.
     let forever = CancellationToken::new();
-    let accounts = match config.firebase_auth_emulator_host.clone() {
-        Some(host) => host,
-        None => {
-            let listener = listen("DEV_AUTH_PORT", config.dev_auth_port).await?;
-            let address = listener.local_addr()?.to_string();
-            let stand_in = AccountsStandIn::new(&config.project_id, clock.clone());
-            tokio::spawn(accounts::serve(listener, stand_in, forever.clone()));
-            address
-        }
+    let accounts = if let Some(host) = config.firebase_auth_emulator_host.clone() {
+        host
+    } else {
+        let listener = listen("DEV_AUTH_PORT", config.dev_auth_port).await?;
+        let address = listener.local_addr()?.to_string();
+        let stand_in = AccountsStandIn::new(&config.project_id, clock.clone());
+        tokio::spawn(accounts::serve(listener, stand_in, forever.clone()));
+        address
     };
     if let DatabaseTarget::Emulator { host, .. } = &mut config.database
         && host.ends_with(":0")
@@ -45,7 +44,7 @@ pub async fn start(config: &Config, around: Surroundings) -> anyhow::Result<Runn
         .parse()
         .context("FIREBASE_AUTH_EMULATOR_HOST")?;
     let page = page::page_router(&PageConfig { auth_url });
-    let running = super::start(&config, Surroundings { page, ..around }).await?;
+    let running = super::start(&config, Surroundings { page, ..around })?;
     let welcome = Welcome {
         bridge: running.public,
         accounts,

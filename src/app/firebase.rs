@@ -1,7 +1,6 @@
 //! Google's side of the composition: who verifies tokens, and how the database is reached.
 
-use super::Background;
-use crate::clock::Clock;
+use super::Ground;
 use crate::config::{self, Config, Credentials, DatabaseTarget, IdentityMode};
 use crate::domain::mirror::Limits;
 use crate::firebase::access_token::{AccessTokens, KeyFile};
@@ -14,7 +13,6 @@ use crate::http::health::{Condition, Health};
 use crate::services::mirror::{self, MirrorHandle, MirrorOptions, MirrorTask, Process, Standing};
 use crate::services::ports::Verify;
 use crate::services::presence::Adopted;
-use crate::telemetry::metrics::Metrics;
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +21,17 @@ use tokio::sync::{mpsc, watch};
 /// First and longest pause after a failed write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// Pause after a refusal that only a person can cure.
-const DENIED_PAUSE: Duration = Duration::from_secs(60);
+const DENIED_PAUSE: Duration = Duration::from_mins(1);
 /// When the users of an ambiguous write are read again.
 const RECHECK_AFTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
 /// Who verifies ID tokens. In production the keys are fetched and kept fresh from here on.
 pub(super) fn identity(
     config: &Config,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-    background: &Background,
+    ground: &Ground,
     health: Health,
 ) -> anyhow::Result<(Arc<dyn Verify>, Health)> {
+    let Ground { clock, metrics, .. } = ground;
     let rules = Rules {
         project_id: config.project_id.clone(),
         leeway: config.auth_leeway,
@@ -54,7 +51,7 @@ pub(super) fn identity(
         }
     };
     let keys = Keys::new(keys_url, clock.clone(), Arc::clone(metrics)).context("AUTH_KEYS_URL")?;
-    background.run_until_stop({
+    ground.run_until_stop({
         let keys = keys.clone();
         async move { keys.keep_fresh().await }
     });
@@ -70,18 +67,67 @@ pub(super) fn identity(
     Ok((Arc::new(verifier), health))
 }
 
-/// The mirror and its database; whoever is found online at start goes to `adopted`.
+/// The mirror before it runs, and its two ends.
+pub(super) struct MirrorParts {
+    pub(super) handle: MirrorHandle,
+    pub(super) task: MirrorTask,
+    /// Whoever is found online at start.
+    pub(super) adopted: mpsc::Receiver<Adopted>,
+    pub(super) standing: watch::Receiver<Standing>,
+}
+
+/// The mirror and its database.
 pub(super) fn mirror(
     config: &Config,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-    adopted: mpsc::Sender<Adopted>,
+    ground: &Ground,
     health: Health,
-) -> anyhow::Result<(MirrorHandle, watch::Receiver<Standing>, MirrorTask, Health)> {
+) -> anyhow::Result<(MirrorParts, Health)> {
+    let Ground { clock, metrics, .. } = ground;
     let me = Process {
         node: config.node_name.clone(),
         boot: format!("{:016x}", rand::random::<u64>()),
     };
+    let database = database(config, ground, &me)?;
+    let options = MirrorOptions {
+        limits: Limits {
+            batch_users: config.presence_batch_users,
+            flush_interval: config.presence_flush_interval,
+            backoff: BACKOFF,
+            denied_pause: DENIED_PAUSE,
+            recheck_after: RECHECK_AFTER,
+        },
+        heartbeat_interval: config.presence_heartbeat_interval,
+        sweep_interval: config.presence_sweep_interval,
+        drain_timeout: super::flush_budget(config.drain_timeout),
+        me,
+        fence: config.presence_fence == config::Fence::Rules,
+        jitter: rand::random::<f64>,
+    };
+    let (adopt, adopted) = mpsc::channel(1);
+    let (handle, standing, task) = mirror::mirror(
+        options,
+        Arc::new(database),
+        adopt,
+        Arc::clone(metrics),
+        clock.clone(),
+    );
+    let watched = standing.clone();
+    let health = health.with(move || match *watched.borrow() {
+        standing if !standing.tried => Condition::NotReady("database_not_asked_yet"),
+        standing if standing.degraded => Condition::Degraded("database_unreachable"),
+        _ => Condition::Well,
+    });
+    let parts = MirrorParts {
+        handle,
+        task,
+        adopted,
+        standing,
+    };
+    Ok((parts, health))
+}
+
+fn database(config: &Config, ground: &Ground, me: &Process) -> anyhow::Result<Database> {
+    let Ground { clock, metrics, .. } = ground;
     let target = match &config.database {
         DatabaseTarget::Production { url } => Target::production(url.as_str()),
         DatabaseTarget::Emulator { host, namespace } => Target::emulator(host, namespace),
@@ -102,44 +148,17 @@ pub(super) fn mirror(
         timeout: config.firebase_database_timeout,
         heartbeat_interval: config.presence_heartbeat_interval,
     };
-    let tokens = credentials(config, clock, metrics)?;
-    let database = Database::new(options, tokens, Arc::clone(metrics), clock.clone())?;
-    let options = MirrorOptions {
-        limits: Limits {
-            batch_users: config.presence_batch_users,
-            flush_interval: config.presence_flush_interval,
-            backoff: BACKOFF,
-            denied_pause: DENIED_PAUSE,
-            recheck_after: RECHECK_AFTER,
-        },
-        heartbeat_interval: config.presence_heartbeat_interval,
-        sweep_interval: config.presence_sweep_interval,
-        drain_timeout: super::flush_budget(config.drain_timeout),
-        me,
-        fence: config.presence_fence == config::Fence::Rules,
-        jitter: rand::random::<f64>,
-    };
-    let (handle, standing, task) = mirror::mirror(
+    let tokens = credentials(config, ground)?;
+    Ok(Database::new(
         options,
-        Arc::new(database),
-        adopted,
+        tokens,
         Arc::clone(metrics),
         clock.clone(),
-    );
-    let watched = standing.clone();
-    let health = health.with(move || match *watched.borrow() {
-        standing if !standing.tried => Condition::NotReady("database_not_asked_yet"),
-        standing if standing.degraded => Condition::Degraded("database_unreachable"),
-        _ => Condition::Well,
-    });
-    Ok((handle, standing, task, health))
+    )?)
 }
 
-fn credentials(
-    config: &Config,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Arc<dyn TokenSource>> {
+fn credentials(config: &Config, ground: &Ground) -> anyhow::Result<Arc<dyn TokenSource>> {
+    let Ground { clock, metrics, .. } = ground;
     Ok(match &config.credentials {
         Credentials::Owner => Arc::new(Owner),
         Credentials::KeyFile(path) => {

@@ -1,29 +1,27 @@
-//! The composition root: from settings to listeners and tasks. The only file that knows everyone.
+//! The composition root: from settings to listeners and tasks. The only files that know everyone.
+//!
+//! [`start`] lays the [`Ground`], `firebase.rs` plugs in Google's side, `front.rs` opens the doors.
 
 pub mod dev;
 mod firebase;
+mod front;
 
 use crate::clock::Clock;
-use crate::config::{Config, CorsOrigins, OnDrain, Transport};
-use crate::domain::quota::Quota;
+use crate::config::{Config, OnDrain};
 use crate::http::health::{Condition, Health};
 use crate::services::access::OpenAccess;
 use crate::services::messages::Messages;
 use crate::services::mirror::{Drained, Standing};
-use crate::services::ports::Announce;
-use crate::services::presence::{Outside, Presence};
+use crate::services::ports::{Announce, Verify};
+use crate::services::presence::{Adopted, Outside, Presence, PresenceHandle};
 use crate::services::typing::Typing;
-use crate::socket::door::{Door, Origins};
 use crate::socket::presence::Announcer;
-use crate::socket::{self, Bridge, Limits, Live};
+use crate::socket::{self, Bridge, Live};
 use crate::store::chats::Chats;
 use crate::store::connections::Connections;
 use crate::telemetry::logs::DroppedLines;
 use crate::telemetry::metrics::Metrics;
-use crate::{http, server};
-use anyhow::Context;
 use axum::Router;
-use axum::http::HeaderValue;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,31 +29,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// Of the drain timeout, the part that sessions may take; the rest belongs to the last flush.
 const SESSIONS_SHARE: f64 = 0.5;
 /// Of the drain timeout, what is left unused so that the process is gone in time.
 const MARGIN: Duration = Duration::from_millis(500);
-
-/// A bridge that serves. [`Running::drain`] is its orderly end.
-pub struct Running {
-    pub public: SocketAddr,
-    pub admin: SocketAddr,
-    pub metrics: Arc<Metrics>,
-    bridge: Arc<Bridge>,
-    /// Ends the public listener.
-    close: CancellationToken,
-    /// Ends the background tasks.
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    /// Tells the mirror to flush what is left and end.
-    flush: CancellationToken,
-    mirroring: JoinHandle<Drained>,
-    standing: watch::Receiver<Standing>,
-    drain_timeout: Duration,
-    on_drain: OnDrain,
-}
 
 /// What the process brings along besides its settings.
 #[derive(Default)]
@@ -66,140 +44,187 @@ pub struct Surroundings {
     pub dropped_lines: Option<DroppedLines>,
 }
 
-/// Starts everything; returns when clients are accepted.
-pub async fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
-    let Surroundings {
-        clock,
-        page,
-        dropped_lines,
-    } = around;
-    let metrics = Arc::new(Metrics::new());
-    let (close, stop, tasks) = (
-        CancellationToken::new(),
-        CancellationToken::new(),
-        TaskTracker::new(),
-    );
-    let background = Background {
-        stop: stop.clone(),
-        tasks: tasks.clone(),
-    };
+/// A bridge that serves. [`Running::drain`] is its orderly end.
+pub struct Running {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    ground: Ground,
+    bridge: Arc<Bridge>,
+    /// Ends the public listener.
+    close: CancellationToken,
+    /// Tells the mirror to flush what is left and end.
+    flush: CancellationToken,
+    mirroring: JoinHandle<Drained>,
+    standing: watch::Receiver<Standing>,
+    drain_timeout: Duration,
+    on_drain: OnDrain,
+}
 
-    let limits = limits(config);
+/// What everything stands on.
+struct Ground {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// Ends the background tasks.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Ground {
+    fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            metrics: Arc::new(Metrics::new()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Runs a task that minds the stop by itself.
+    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Runs a task that knows no end.
+    fn run_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks
+            .spawn(async move { stop.run_until_cancelled(task).await });
+    }
+}
+
+/// Starts everything; returns when clients are accepted. Call it inside a tokio runtime.
+pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
+    let listeners = front::Listeners::bind(config)?;
+    let ground = Ground::new(around.clock);
     let live = Arc::new(Live::default());
-    let (engine, io) = socket::build(&limits, &live);
+    let health = Health::default().with(draining(&live));
+    let (verify, health) = firebase::identity(config, &ground, health)?;
+    let (mirror, health) = firebase::mirror(config, &ground, health)?;
+    let flush = CancellationToken::new();
+    let mirroring = tokio::spawn(mirror.task.run(flush.clone()));
+
+    let (engine, io) = socket::build(&front::limits(config), &live);
     let announce: Arc<dyn Announce> = Arc::new(Announcer {
         io: io.clone(),
-        metrics: Arc::clone(&metrics),
+        metrics: Arc::clone(&ground.metrics),
     });
-    let health = Health::default().with({
-        let live = Arc::clone(&live);
-        move || {
-            if live.is_draining() {
-                Condition::NotReady("draining")
-            } else {
-                Condition::Well
-            }
-        }
-    });
-    let (verify, health) = firebase::identity(config, &clock, &metrics, &background, health)?;
-    let (adopt, adopted) = mpsc::channel(1);
-    let (mirror, standing, mirror_task, health) =
-        firebase::mirror(config, &clock, &metrics, adopt, health)?;
-    let flush = CancellationToken::new();
-    let mirroring = tokio::spawn(mirror_task.run(flush.clone()));
-    let typing = Arc::new(Typing::new(
-        config.typing_ttl,
-        clock.clone(),
-        Arc::clone(&metrics),
-    ));
     let chats = Arc::new(Chats::default());
-    let (presence, presence_handle) = Presence::new(
-        config.presence_grace,
-        config.presence_start_grace,
-        adopted,
-        Outside {
-            chats: Arc::clone(&chats),
-            announce: Arc::clone(&announce),
-            mirror,
-            clock: clock.clone(),
-            metrics: Arc::clone(&metrics),
-            max_room: config.presence_max_room,
-        },
+    let outside = Outside {
+        chats: Arc::clone(&chats),
+        announce: Arc::clone(&announce),
+        mirror: mirror.handle,
+        clock: ground.clock.clone(),
+        metrics: Arc::clone(&ground.metrics),
+        max_room: config.presence_max_room,
+    };
+    let presence = presence(config, &ground, mirror.adopted, outside);
+    let typing = typing(config, &ground, announce);
+    let bridge = Arc::new(bridge(
+        config,
+        &ground,
+        (verify, presence, typing, chats, live),
+    ));
+    socket::open(&io, &bridge);
+    ground.run(socket::audit(io, Arc::clone(&bridge), ground.stop.clone()));
+
+    let close = CancellationToken::new();
+    let (public, admin) = listeners.addresses()?;
+    let doors = front::Doors {
+        engine,
+        page: around.page,
+        health,
+        dropped_lines: around.dropped_lines,
+    };
+    listeners.open(
+        config,
+        &ground,
+        (doors, Arc::clone(&bridge.live)),
+        close.clone(),
     );
-    background.run(presence.run(stop.clone()));
-    background.run({
-        let (typing, announce, stop) = (Arc::clone(&typing), Arc::clone(&announce), stop.clone());
+    let (drain_timeout, on_drain) = (config.drain_timeout, config.presence_on_drain);
+    Ok(Running {
+        public,
+        admin,
+        ground,
+        bridge,
+        close,
+        flush,
+        mirroring,
+        standing: mirror.standing,
+        drain_timeout,
+        on_drain,
+    })
+}
+
+fn draining(live: &Arc<Live>) -> impl Fn() -> Condition + Send + Sync + use<> {
+    let live = Arc::clone(live);
+    move || {
+        if live.is_draining() {
+            Condition::NotReady("draining")
+        } else {
+            Condition::Well
+        }
+    }
+}
+
+fn presence(
+    config: &Config,
+    ground: &Ground,
+    adopted: mpsc::Receiver<Adopted>,
+    outside: Outside,
+) -> PresenceHandle {
+    let graces = (config.presence_grace, config.presence_start_grace);
+    let (presence, handle) = Presence::new(graces, adopted, outside);
+    ground.run(presence.run(ground.stop.clone()));
+    handle
+}
+
+fn typing(config: &Config, ground: &Ground, announce: Arc<dyn Announce>) -> Arc<Typing> {
+    let typing = Typing::new(
+        config.typing_ttl,
+        ground.clock.clone(),
+        Arc::clone(&ground.metrics),
+    );
+    let typing = Arc::new(typing);
+    ground.run({
+        let (typing, stop) = (Arc::clone(&typing), ground.stop.clone());
         async move { typing.run(&*announce, stop).await }
     });
+    typing
+}
 
+type Parts = (
+    Arc<dyn Verify>,
+    PresenceHandle,
+    Arc<Typing>,
+    Arc<Chats>,
+    Arc<Live>,
+);
+
+fn bridge(config: &Config, ground: &Ground, parts: Parts) -> Bridge {
     tracing::warn!("CHAT_ACCESS=open: every signed-in user may join every chat whose id they know");
-    let bridge = Arc::new(Bridge {
+    let (verify, presence, typing, chats, live) = parts;
+    Bridge {
         verify,
         access: Arc::new(OpenAccess),
-        presence: presence_handle,
+        presence,
         typing,
         messages: Messages::default(),
         connections: Connections::new(config.limit_connections_per_user),
         chats,
-        live: Arc::clone(&live),
-        sessions: TaskTracker::new(),
-        clock,
-        metrics: Arc::clone(&metrics),
-        limits,
-    });
-    socket::open(&io, &bridge);
-    background.run(socket::audit(io, Arc::clone(&bridge), stop.clone()));
-
-    let health = Arc::new(health);
-    let public = server::bind(SocketAddr::new(config.host, config.port))
-        .with_context(|| format!("cannot listen on HOST={} PORT={}", config.host, config.port))?;
-    let admin = server::bind(config.admin_listen)
-        .with_context(|| format!("cannot listen on ADMIN_LISTEN={}", config.admin_listen))?;
-    let running = Running {
-        public: public.local_addr()?,
-        admin: admin.local_addr()?,
-        metrics: Arc::clone(&metrics),
-        bridge,
-        close: close.clone(),
-        stop: stop.clone(),
-        tasks,
-        flush,
-        mirroring,
-        standing,
-        drain_timeout: config.drain_timeout,
-        on_drain: config.presence_on_drain,
-    };
-    let door = Door {
-        origins: Arc::new(origins(&config.cors_origins)),
         live,
-    };
-    let routes = http::public(Arc::clone(&health)).merge(page);
-    let routes = routes
-        .layer(engine)
-        .layer(door)
-        .layer(cors(&config.cors_origins));
-    let places = server::connection_limit(config.limit_connections);
-    background.run(server::serve(
-        public,
-        routes,
-        places,
-        Arc::clone(&metrics),
-        close,
-    ));
-    background.run(server::serve(
-        admin,
-        http::admin(health, Arc::clone(&metrics), dropped_lines),
-        ADMIN_PLACES,
-        metrics,
-        stop,
-    ));
-    Ok(running)
+        sessions: TaskTracker::new(),
+        clock: ground.clock.clone(),
+        metrics: Arc::clone(&ground.metrics),
+        limits: front::limits(config),
+    }
 }
 
-/// Open connections on the admin listener.
-const ADMIN_PLACES: usize = 64;
-
 impl Running {
+    pub fn metrics(&self) -> &Metrics {
+        &self.ground.metrics
+    }
+
     pub fn drain_timeout(&self) -> Duration {
         self.drain_timeout
     }
@@ -222,8 +247,7 @@ impl Running {
         let Self {
             bridge,
             close,
-            stop,
-            tasks,
+            ground,
             flush,
             mirroring,
             standing,
@@ -250,13 +274,13 @@ impl Running {
         match mirroring.await {
             Ok(Drained { unwritten: 0 }) => tracing::info!("drained"),
             Ok(Drained { unwritten }) => {
-                tracing::error!(unwritten, "drained, but the database is behind")
+                tracing::error!(unwritten, "drained, but the database is behind");
             }
             Err(error) => tracing::error!(%error, "the mirror broke"),
         }
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
+        ground.stop.cancel();
+        ground.tasks.close();
+        ground.tasks.wait().await;
     }
 }
 
@@ -270,66 +294,4 @@ fn flush_budget(drain_timeout: Duration) -> Duration {
     drain_timeout
         .saturating_sub(MARGIN)
         .mul_f64(1.0 - SESSIONS_SHARE)
-}
-
-/// Tasks that live as long as the bridge.
-struct Background {
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Background {
-    /// Runs a task to its end or to the stop of the bridge, whichever it minds.
-    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
-    }
-
-    /// Runs a task that knows no end.
-    fn run_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks
-            .spawn(async move { stop.run_until_cancelled(task).await });
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    Limits {
-        message_size: config.limit_message_size,
-        chats_per_connection: config.limit_chats_per_connection,
-        watched_users: config.limit_watched_users,
-        quota: Quota {
-            per_second: config.limit_events_per_second,
-            burst: config.limit_events_per_second.saturating_mul(2),
-        },
-        presence_max_room: config.presence_max_room,
-        presence_grace: config.presence_grace,
-        auth_leeway: config.auth_leeway,
-        expiry_notice: config.auth_expiry_notice,
-        ping_interval: config.ping_interval,
-        ping_timeout: config.ping_timeout,
-        polling: config.transports.contains(&Transport::Polling),
-    }
-}
-
-fn origins(allowed: &CorsOrigins) -> Origins {
-    match allowed {
-        CorsOrigins::Any => Origins::Any,
-        CorsOrigins::Only(origins) => Origins::Only(origins.iter().cloned().collect()),
-    }
-}
-
-/// Browsers ask before they poll; a WebSocket's origin is checked at the door.
-fn cors(allowed: &CorsOrigins) -> CorsLayer {
-    let origins = match allowed {
-        CorsOrigins::Any => AllowOrigin::any(),
-        CorsOrigins::Only(origins) => AllowOrigin::list(
-            origins
-                .iter()
-                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
-        ),
-    };
-    CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([axum::http::Method::GET, axum::http::Method::POST])
-        .allow_headers([axum::http::header::CONTENT_TYPE])
 }

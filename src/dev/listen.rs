@@ -24,6 +24,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// More wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 1024;
+/// After a failed accept, which at worst means that there are no file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// For the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// For the open exchanges when the end has come.
@@ -96,7 +98,7 @@ pub(super) async fn serve(
             };
             // A failed accept concerns one connection, or lasts until others have closed.
             let Ok((stream, _)) = listener.accept().await else {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             let connection = Connection {

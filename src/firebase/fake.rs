@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -154,7 +155,7 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
 
 /// A deadline so generous that only a hang can miss it.
 pub(super) async fn eventually<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_mins(10), future)
+    tokio::time::timeout(Duration::from_mins(2), future)
         .await
         .expect("this was to happen at last")
 }
@@ -164,4 +165,48 @@ pub(super) async fn skip(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
+}
+
+/// Everything that this thread logs while it lives, down to the finest level.
+pub(super) struct Log {
+    lines: Lines,
+    /// With a single subscriber alive, tracing-core asks that of whichever thread comes to a log
+    /// line first, and other tests' threads have none; with two it asks them all.
+    _second: tracing::Dispatch,
+    _default: tracing::subscriber::DefaultGuard,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        locked(&self.0).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    pub(super) fn capture() -> Self {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        Self {
+            lines,
+            _second: tracing::Dispatch::new(tracing_subscriber::registry()),
+            _default: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&locked(&self.lines.0)).into_owned()
+    }
 }

@@ -25,9 +25,8 @@ pub const MAX_TOKEN_BYTES: usize = 4 * 1024;
 pub const MAX_LEEWAY: Duration = Duration::from_mins(5);
 /// 10000-01-01T00:00:00Z in Unix seconds: no time in a token is so late.
 const YEAR_10000: f64 = 253_402_300_800.0;
-/// How many verified tokens are remembered, and for how long at most; Google's live an hour.
+/// How many verified tokens are remembered.
 const REMEMBERED_TOKENS: u64 = 100_000;
-const MAX_MEMORY: Duration = Duration::from_hours(24);
 
 /// What a token has to say besides being genuine.
 #[derive(Clone, Debug)]
@@ -196,7 +195,7 @@ impl Verifier {
         }
         let identity = current?;
         let seen = Verified {
-            remember: self.time_left(&identity).min(MAX_MEMORY),
+            remember: self.time_left(&identity),
             identity: identity.clone(),
             key_id: Arc::clone(&key.id),
         };

@@ -11,7 +11,7 @@ use axum::routing::get;
 use health::Health;
 use std::sync::Arc;
 
-/// OpenMetrics 1.0 text.
+/// `OpenMetrics` 1.0 text.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the internet may ask: is it there, and may traffic come?

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a `clientMessageId` is remembered.
-const MEMORY: Duration = Duration::from_secs(5 * 60);
+const MEMORY: Duration = Duration::from_mins(5);
 /// How many are remembered; when full, the oldest is forgotten first.
 const CAPACITY: usize = 100_000;
 

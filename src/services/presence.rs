@@ -20,7 +20,7 @@ const QUEUE: usize = 4_096;
 /// How many users' departures are remembered for watchers who ask later.
 const REMEMBERED_DEPARTURES: u64 = 100_000;
 /// Later than any grace.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const FOREVER: Duration = Duration::from_hours(876_000);
 
 enum Order {
     Connected {
@@ -114,8 +114,7 @@ pub struct Outside {
 
 impl Presence {
     pub fn new(
-        grace: Duration,
-        start_grace: Duration,
+        (grace, start_grace): (Duration, Duration),
         adopted: mpsc::Receiver<Adopted>,
         outside: Outside,
     ) -> (Self, PresenceHandle) {
@@ -187,11 +186,12 @@ impl Presence {
             Order::Look { users, answer } => {
                 let mut seen = Vec::with_capacity(users.len());
                 for user in &users {
-                    seen.push(match self.book.is_online(user) {
-                        true => Visible::Online,
-                        false => Visible::Offline {
+                    seen.push(if self.book.is_online(user) {
+                        Visible::Online
+                    } else {
+                        Visible::Offline {
                             last_seen: self.departures.get(user).await,
-                        },
+                        }
                     });
                 }
                 // Whoever asked may have left meanwhile.

@@ -30,11 +30,15 @@ pub(super) fn open_namespace(io: &SocketIo<Rooms>, bridge: &Arc<Bridge>) {
     let connected = move |socket: SocketRef<Rooms>| {
         let bridge = Arc::clone(&bridge);
         async move {
-            if let Some(mailbox) = bridge.live.get(socket.id) {
-                let sessions = bridge.sessions.clone();
-                sessions
-                    .track_future(Session::run(bridge, socket, mailbox))
-                    .await;
+            match bridge.live.get(socket.id) {
+                Some(mailbox) => {
+                    let sessions = bridge.sessions.clone();
+                    sessions
+                        .track_future(Session::run(bridge, socket, mailbox))
+                        .await;
+                }
+                // Ended before it began; without a session it must not stay connected.
+                None => socket.disconnect().unwrap_or_default(),
             }
         }
     };
@@ -130,11 +134,14 @@ impl DisconnectHandler<Rooms, InPacketOrder> for Inbox {
         reason: DisconnectReason,
         defer: fn(Arc<Socket<Rooms>>),
     ) {
-        let reason = match reason {
-            DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose => {
-                CloseReason::Client
-            }
-            _ => CloseReason::Transport,
+        let left = matches!(
+            reason,
+            DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose
+        );
+        let reason = if left {
+            CloseReason::Client
+        } else {
+            CloseReason::Transport
         };
         self.0.close(End::Gone(reason));
         defer(socket);

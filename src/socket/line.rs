@@ -2,15 +2,18 @@
 //!
 //! socketioxide can end a namespace but not a transport, and its writer can hang in a flush to a
 //! reader that stopped (engineioxide `transport/ws.rs`, `forward_to_socket`). A [`Line`] ends both:
-//! [`Line::finish`] lets what is queued go out and then closes, [`Line::cut`] fails every write at once.
+//! [`Line::finish`] ends reading and lets writing go on, [`Line::cut`] fails every write at once.
+//! A WebSocket that has read the end of its stream refuses to write (tungstenite `WebSocketState::Terminated`),
+//! so whatever shall still be heard must have gone out before: [`Line::written`] tells.
 
 use futures_util::task::AtomicWaker;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const OPEN: u8 = 0;
@@ -18,12 +21,16 @@ const FINISHED: u8 = 1;
 const CUT: u8 = 2;
 const GONE: u8 = 3;
 
+/// A writer that has not flushed for this long has nothing left in its queue.
+const REST: Duration = Duration::from_millis(25);
+
 /// A handle on one TCP connection; travels with its requests as an extension.
 #[derive(Debug, Default)]
 pub struct Line {
     state: AtomicU8,
     /// Refused handshakes on this connection.
     refused: AtomicU8,
+    flushes: AtomicU64,
     reader: AtomicWaker,
     writer: AtomicWaker,
     mourner: AtomicWaker,
@@ -51,6 +58,24 @@ impl Line {
 
     pub(crate) fn refusals(&self) -> u8 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How often the writer has handed everything to the system.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Acquire)
+    }
+
+    /// Until the writer has flushed since it had done so `before` times, and has come to rest.
+    pub(crate) async fn written(&self, before: u64) {
+        let mut seen = before;
+        loop {
+            tokio::time::sleep(REST).await;
+            let now = self.flushes();
+            if (now == seen && now != before) || self.state() == GONE {
+                return;
+            }
+            seen = now;
+        }
     }
 
     /// Until the connection is closed and dropped. One waiter at a time.
@@ -161,7 +186,11 @@ impl<S: AsyncWrite + Unpin, G: Unpin> AsyncWrite for OnLine<S, G> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(cx, AsyncWrite::poll_flush)
+        let polled = self.poll_out(cx, AsyncWrite::poll_flush);
+        if polled.is_ready() {
+            self.line.flushes.fetch_add(1, Ordering::AcqRel);
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -186,6 +215,19 @@ mod tests {
         let mut heard = [0; 3];
         far.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"bye");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn written_waits_for_a_flush_and_for_the_rest_after_it() {
+        let (near, _far) = tokio::io::duplex(64);
+        let line = Arc::new(Line::default());
+        let mut stream = OnLine::new(near, Arc::clone(&line), ());
+        stream.flush().await.unwrap();
+        let before = line.flushes();
+        let early = tokio::time::timeout(REST * 10, line.written(before)).await;
+        assert!(early.is_err(), "nothing was flushed since");
+        stream.flush().await.unwrap();
+        line.written(before).await;
     }
 
     #[tokio::test]

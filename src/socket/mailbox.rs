@@ -63,14 +63,13 @@ impl Mailbox {
         }
     }
 
-    /// Puts one event at the end. `false`: the mailbox was full and is now closed as overloaded.
-    pub(crate) fn push(&self, envelope: Envelope) -> bool {
+    /// Puts one event at the end; a mailbox that was full is closed as overloaded.
+    pub(crate) fn push(&self, envelope: Envelope) {
         let mut state = self.lock();
         if state.end.is_some() {
-            return true;
+            return;
         }
-        let full = state.events.len() >= MAX_EVENTS || state.size_bytes >= MAX_BYTES;
-        if full {
+        if state.events.len() >= MAX_EVENTS || state.size_bytes >= MAX_BYTES {
             state.end(End::Closed(ErrorCode::Overloaded));
         } else {
             state.size_bytes += envelope.frame.len();
@@ -78,7 +77,6 @@ impl Mailbox {
         }
         drop(state);
         self.changed.notify_one();
-        !full
     }
 
     /// Ends the connection. The first reason stands.

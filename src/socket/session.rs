@@ -157,8 +157,10 @@ impl Session {
             .connections_closed
             .get_or_create(&close_reason(end).into())
             .inc();
-        if let End::Closed(code) = end {
-            Box::pin(self.say_goodbye(code)).await;
+        match end {
+            End::Closed(code) => Box::pin(self.say_goodbye(code)).await,
+            // Whoever leaves the namespace keeps the transport, a place that counts for nobody.
+            End::Gone(_) => self.hang_up(true).await,
         }
     }
 
@@ -167,9 +169,11 @@ impl Session {
     /// A client that shall come back loses its transport, so that the stock client reconnects by itself;
     /// one that shall not is disconnected from the namespace, which the stock client takes as final.
     async fn say_goodbye(&self, code: ErrorCode) {
-        if code == ErrorCode::SlowConsumer {
-            self.bridge.metrics.slow_consumers.inc();
-        }
+        match code {
+            ErrorCode::SlowConsumer => self.bridge.metrics.slow_consumers.inc(),
+            ErrorCode::Overloaded => self.bridge.metrics.mailbox_full.inc(),
+            _ => 0,
+        };
         let retry_after = code
             .reconnect()
             .then(|| rand::rng().random_range(0..spread_ms()));
@@ -178,20 +182,33 @@ impl Session {
             reconnect: code.reconnect(),
             retry_after_ms: retry_after,
         };
+        let line = self.mailbox.line();
+        let before = line.as_ref().map_or(0, |line| line.flushes());
         let told = tokio::time::timeout(FAREWELL, async {
             while self.socket.connected() && !self.try_emit(ServerEvent::Closing, &closing) {
                 tokio::time::sleep(FAREWELL_RETRY).await;
             }
         })
         .await;
-        let line = self.mailbox.line();
         if line.is_none() || !code.reconnect() {
             // Refused when the buffer is full or the socket gone; the line is cut below then.
             self.socket.clone().disconnect().unwrap_or_default();
         }
         let Some(line) = line else { return };
+        let heard = told.is_ok()
+            && tokio::time::timeout(FAREWELL, line.written(before))
+                .await
+                .is_ok();
+        self.hang_up(heard).await;
+    }
+
+    /// Ends the transport: in order, unless the client is known not to listen or does not take the end.
+    async fn hang_up(&self, in_order: bool) {
+        let Some(line) = self.mailbox.line() else {
+            return;
+        };
         line.finish();
-        if told.is_err() || tokio::time::timeout(FAREWELL, line.gone()).await.is_err() {
+        if !in_order || tokio::time::timeout(FAREWELL, line.gone()).await.is_err() {
             line.cut();
         }
     }
@@ -244,7 +261,16 @@ fn close_reason(end: End) -> CloseReason {
             ErrorCode::TooManyConnections => CloseReason::TooManyConnections,
             ErrorCode::Overloaded => CloseReason::Overloaded,
             ErrorCode::Forbidden => CloseReason::Forbidden,
-            _ => CloseReason::Internal,
+            // The rest are errors of single events; none of them closes.
+            ErrorCode::AppCheckFailed
+            | ErrorCode::InvalidPayload
+            | ErrorCode::TooLarge
+            | ErrorCode::NotJoined
+            | ErrorCode::RateLimited
+            | ErrorCode::TooManyChats
+            | ErrorCode::Unavailable
+            | ErrorCode::UnknownEvent
+            | ErrorCode::Internal => CloseReason::Internal,
         },
     }
 }

@@ -139,7 +139,7 @@ metrics! {
     events: Family<OutcomeLabels, Counter> = Family::default();
     /// Client events with a name that the protocol does not have.
     events_unknown: Counter = Counter::default();
-    /// Events that found a session's mailbox full; the connection is closed as overloaded.
+    /// Sessions whose mailbox was full; the connection is closed as overloaded.
     mailbox_full: Counter = Counter::default();
     /// Messages relayed.
     messages: Counter = Counter::default();
@@ -206,7 +206,7 @@ impl Metrics {
         change(self);
     }
 
-    /// The whole table in the Prometheus (OpenMetrics 1.0) text format.
+    /// The whole table in the Prometheus (`OpenMetrics` 1.0) text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
         let _no_changes = self.together.lock().unwrap_or_else(PoisonError::into_inner);

@@ -49,8 +49,8 @@ describe('the demo page', () => {
     await say(ann, 'Hello Ben, can you hear me?');
     await shows(ben, 'messages', 'Hello Ben, can you hear me?');
     await shows(ann, 'messages', 'Hello Ben, can you hear me?');
-    await say(ben, 'Loud and clear <b>&amp;</b>');
-    await shows(ann, 'messages', 'Loud and clear <b>&amp;</b>');
+    await say(ben, 'Loud and clear, Ann!');
+    await shows(ann, 'messages', 'Loud and clear, Ann!');
 
     await part(ann, 'message').pressSequentially('and you are');
     await shows(ben, 'typing', 'ann');
@@ -58,6 +58,8 @@ describe('the demo page', () => {
     await part(ann, 'message').press('Enter');
     await shows(ben, 'messages', 'and you are');
     await hides(ben, 'typing', 'ann');
+    await say(ann, '<img src=x onerror=alert(1)> &amp;');
+    await shows(ben, 'messages', '<img src=x onerror=alert(1)> &amp;');
 
     const before = await part(ann, 'people').innerText();
     await ben.context().close();

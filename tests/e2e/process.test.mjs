@@ -62,7 +62,7 @@ const offline = (database, uid) =>
 
 describe('the next process', () => {
   it('after a handover keeps those online who come back, and writes the others offline', async () => {
-    const settings = { PRESENCE_ON_DRAIN: 'handover', PRESENCE_START_GRACE: '4s' };
+    const settings = { PRESENCE_ON_DRAIN: 'handover', PRESENCE_GRACE: '2s', PRESENCE_START_GRACE: '4s' };
     const first = await openWorld(settings);
     const { database } = first;
     const [faithful, gone] = [somebody('faithful'), somebody('gone')];
@@ -86,7 +86,12 @@ describe('the next process', () => {
   });
 
   it('after a kill writes offline, with the last sign of life, those who do not come back', async () => {
-    const settings = { PRESENCE_HEARTBEAT_INTERVAL: '1s', PRESENCE_START_GRACE: '4s' };
+    const settings = {
+      PRESENCE_GRACE: '2s',
+      PRESENCE_START_GRACE: '4s',
+      PRESENCE_HEARTBEAT_INTERVAL: '1s',
+      FIREBASE_DATABASE_TIMEOUT: '2s',
+    };
     const first = await openWorld(settings);
     const { database } = first;
     const [faithful, gone] = [somebody('faithful'), somebody('gone')];

@@ -134,67 +134,7 @@ async fn what_the_table_does_not_allow_is_refused_with_its_code() {
     ])
     .await;
     let mut ann = world.in_chat("ann", "x").await;
-    let long = "a".repeat(129);
-    for (event, payload, code) in [
-        (
-            "send_message",
-            json!({ "chatId": "y", "message": 1 }),
-            "not_joined",
-        ),
-        ("send_message", json!({ "chatId": "x" }), "invalid_payload"),
-        (
-            "send_message",
-            json!({ "chatId": "a/b", "message": 1 }),
-            "invalid_payload",
-        ),
-        (
-            "send_message",
-            json!({ "chatId": "x", "message": 1, "clientMessageId": "" }),
-            "invalid_payload",
-        ),
-        (
-            "send_message",
-            json!({ "chatId": "x", "message": 1, "clientMessageId": long }),
-            "invalid_payload",
-        ),
-        (
-            "send_message",
-            json!({ "chatId": "x", "message": "a".repeat(1024) }),
-            "too_large",
-        ),
-        ("send_message", json!("x"), "invalid_payload"),
-        ("send_message", Value::Null, "invalid_payload"),
-        ("join_chat", json!({ "chatId": "y" }), "too_many_chats"),
-        ("join_chat", json!({ "chatId": ".." }), "invalid_payload"),
-        ("join_chat", json!({ "chatId": long }), "invalid_payload"),
-        ("join_chat", json!({ "chatId": 1 }), "invalid_payload"),
-        ("typing", json!({ "chatId": "y" }), "not_joined"),
-        ("stop_typing", json!({ "chatId": "y" }), "not_joined"),
-        (
-            "receipt",
-            json!({ "chatId": "x", "messageIds": [], "kind": "read" }),
-            "invalid_payload",
-        ),
-        (
-            "receipt",
-            json!({ "chatId": "x", "messageIds": ["1"], "kind": "seen" }),
-            "invalid_payload",
-        ),
-        (
-            "receipt",
-            json!({ "chatId": "y", "messageIds": ["1"], "kind": "read" }),
-            "not_joined",
-        ),
-        (
-            "group_event",
-            json!({ "chatId": "x", "type": "" }),
-            "invalid_payload",
-        ),
-        ("app_state", json!({ "state": "asleep" }), "invalid_payload"),
-        ("refresh_token", json!({ "token": 1 }), "invalid_payload"),
-        ("no_such_event", json!({}), "unknown_event"),
-        ("disconnect", json!({}), "unknown_event"),
-    ] {
+    for (event, payload, code) in refused() {
         let answer = ann.ask(event, payload.clone()).await;
         assert_eq!(answer["ok"], false, "{event} {payload}");
         assert_eq!(answer["error"]["code"], code, "{event} {payload}: {answer}");
@@ -290,4 +230,68 @@ async fn no_payload_holds_a_socket_id_of_somebody_else() {
     for (_, payload) in heard {
         assert!(!payload.to_string().contains(&ann.sid), "{payload}");
     }
+}
+
+/// Event, payload and the code it is refused with, for a connection that has joined `x`.
+fn refused() -> Vec<(&'static str, Value, &'static str)> {
+    let long = "a".repeat(129);
+    vec![
+        (
+            "send_message",
+            json!({ "chatId": "y", "message": 1 }),
+            "not_joined",
+        ),
+        ("send_message", json!({ "chatId": "x" }), "invalid_payload"),
+        (
+            "send_message",
+            json!({ "chatId": "a/b", "message": 1 }),
+            "invalid_payload",
+        ),
+        (
+            "send_message",
+            json!({ "chatId": "x", "message": 1, "clientMessageId": "" }),
+            "invalid_payload",
+        ),
+        (
+            "send_message",
+            json!({ "chatId": "x", "message": 1, "clientMessageId": long }),
+            "invalid_payload",
+        ),
+        (
+            "send_message",
+            json!({ "chatId": "x", "message": "a".repeat(1024) }),
+            "too_large",
+        ),
+        ("send_message", json!("x"), "invalid_payload"),
+        ("send_message", Value::Null, "invalid_payload"),
+        ("join_chat", json!({ "chatId": "y" }), "too_many_chats"),
+        ("join_chat", json!({ "chatId": ".." }), "invalid_payload"),
+        ("join_chat", json!({ "chatId": long }), "invalid_payload"),
+        ("join_chat", json!({ "chatId": 1 }), "invalid_payload"),
+        ("typing", json!({ "chatId": "y" }), "not_joined"),
+        ("stop_typing", json!({ "chatId": "y" }), "not_joined"),
+        (
+            "receipt",
+            json!({ "chatId": "x", "messageIds": [], "kind": "read" }),
+            "invalid_payload",
+        ),
+        (
+            "receipt",
+            json!({ "chatId": "x", "messageIds": ["1"], "kind": "seen" }),
+            "invalid_payload",
+        ),
+        (
+            "receipt",
+            json!({ "chatId": "y", "messageIds": ["1"], "kind": "read" }),
+            "not_joined",
+        ),
+        (
+            "group_event",
+            json!({ "chatId": "x", "type": "" }),
+            "invalid_payload",
+        ),
+        ("app_state", json!({ "state": "asleep" }), "invalid_payload"),
+        ("refresh_token", json!({ "token": 1 }), "invalid_payload"),
+        ("no_such_event", json!({}), "unknown_event"),
+    ]
 }

@@ -47,7 +47,7 @@ impl Site {
             ("FIREBASE_DATABASE_TIMEOUT", "500ms"),
         ];
         all.extend(settings);
-        world::start(&world::emulated(self.address, &all), Clock::system()).await
+        world::start(&world::emulated(self.address, &all), Clock::system())
     }
 
     async fn connect(&self, bridge: &Running, user: &str) -> Phone {
@@ -97,13 +97,13 @@ async fn a_late_offline_of_the_old_process_is_refused_and_it_hands_over() {
     let mut ben = site.connect(&old, "ben").await;
     site.until_online("ann", true).await;
     site.until_online("ben", true).await;
-    let sent = old.metrics.mirror_records.get();
+    let sent = old.metrics().mirror_records.get();
     let late = Fault::DelayCommit(Duration::from_secs(2));
     site.database
         .inject(Target::method(Method::PATCH).under("/presence"), 1, late);
     ann.leave().await;
     soon("the late batch", async {
-        while old.metrics.mirror_records.get() == sent {
+        while old.metrics().mirror_records.get() == sent {
             tokio::task::yield_now().await;
         }
     })

@@ -2,15 +2,31 @@
 //!
 //! No sleeps: what takes time is awaited, with a deadline.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, and in what tests share, that is how a failure is told"
+)]
+
+mod google;
 #[path = "../fixtures/mint.rs"]
 mod mint;
 mod phone;
+mod process;
+mod wire;
 mod world;
 
+mod binary;
 mod chats;
 mod connecting;
+mod database_contract;
+mod database_faults;
 mod fence;
+mod hostile;
 mod library;
+mod overload;
 mod presence;
+mod production;
 mod sweep;
 mod typing;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Generous: a test that waits this long has failed, however busy the machine is.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 type Acks = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
 
@@ -21,7 +21,7 @@ struct Heard {
     packet: String,
 }
 
-pub struct Phone {
+pub(crate) struct Phone {
     out: mpsc::Sender<Message>,
     events: mpsc::Receiver<Heard>,
     /// Events taken from the wire while another was awaited, in order.
@@ -32,23 +32,21 @@ pub struct Phone {
 }
 
 /// Awaits with a deadline; names what was awaited.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited too long for {what}"),
-    }
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(DEADLINE, future).await;
+    done.unwrap_or_else(|_| panic!("waited too long for {what}"))
 }
 
 impl Phone {
     /// Connects and waits for `ready`; a refusal is the code of `connect_error`.
-    pub async fn connect(bridge: SocketAddr, token: &str) -> Result<Self, String> {
+    pub(crate) async fn connect(bridge: SocketAddr, token: &str) -> Result<Self, String> {
         let mut phone = Self::handshake(bridge, json!({ "token": token })).await?;
         phone.hear("ready").await;
         Ok(phone)
     }
 
     /// Everything up to the answer to CONNECT.
-    pub async fn handshake(bridge: SocketAddr, auth: Value) -> Result<Self, String> {
+    pub(crate) async fn handshake(bridge: SocketAddr, auth: Value) -> Result<Self, String> {
         let url = format!("ws://{bridge}/socket.io/?EIO=4&transport=websocket");
         let (socket, _) = soon("the upgrade", tokio_tungstenite::connect_async(url))
             .await
@@ -90,7 +88,7 @@ impl Phone {
                     return;
                 }
             }
-            let _ = sink.close().await;
+            drop(sink.close().await);
         });
         tokio::spawn(read(stream, out.clone(), heard, Arc::clone(&acks)));
         Ok(Self {
@@ -104,12 +102,12 @@ impl Phone {
     }
 
     /// Emits without asking for an acknowledgement.
-    pub async fn say(&mut self, event: &str, payload: Value) {
+    pub(crate) async fn say(&mut self, event: &str, payload: Value) {
         self.raw(format!("42{}", json!([event, payload]))).await;
     }
 
     /// Emits, and returns the acknowledgement still under way.
-    pub async fn begin(&mut self, event: &str, payload: Value) -> oneshot::Receiver<Value> {
+    pub(crate) async fn begin(&mut self, event: &str, payload: Value) -> oneshot::Receiver<Value> {
         self.last_ack += 1;
         let (answer, answered) = oneshot::channel();
         self.acks.lock().unwrap().insert(self.last_ack, answer);
@@ -119,30 +117,30 @@ impl Phone {
     }
 
     /// Emits and awaits the acknowledgement.
-    pub async fn ask(&mut self, event: &str, payload: Value) -> Value {
+    pub(crate) async fn ask(&mut self, event: &str, payload: Value) -> Value {
         let answered = self.begin(event, payload).await;
         soon(event, answered)
             .await
             .unwrap_or_else(|_| panic!("connection ended before the answer to {event}"))
     }
 
-    pub async fn join(&mut self, chat: &str) -> Value {
+    pub(crate) async fn join(&mut self, chat: &str) -> Value {
         let answer = self.ask("join_chat", json!({ "chatId": chat })).await;
         assert_eq!(answer["ok"], true, "{answer}");
         answer["presence"].clone()
     }
 
-    pub async fn raw(&mut self, packet: String) {
+    pub(crate) async fn raw(&mut self, packet: String) {
         self.out.send(Message::text(packet)).await.unwrap();
     }
 
     /// The next event of this name; earlier others stay for later.
-    pub async fn hear(&mut self, name: &str) -> Value {
+    pub(crate) async fn hear(&mut self, name: &str) -> Value {
         self.next(name).await.payload
     }
 
     /// The same, as the packet that came.
-    pub async fn hear_raw(&mut self, name: &str) -> String {
+    pub(crate) async fn hear_raw(&mut self, name: &str) -> String {
         self.next(name).await.packet
     }
 
@@ -162,7 +160,7 @@ impl Phone {
     }
 
     /// Everything heard up to now, after one more round trip: what the bridge had sent is in it.
-    pub async fn heard(&mut self) -> Vec<(String, Value)> {
+    pub(crate) async fn heard(&mut self) -> Vec<(String, Value)> {
         self.ask("app_state", json!({ "state": "foreground" }))
             .await;
         while let Ok(heard) = self.events.try_recv() {
@@ -172,7 +170,7 @@ impl Phone {
     }
 
     /// Awaits the end of the connection and returns what was heard before it.
-    pub async fn ended(&mut self) -> Vec<(String, Value)> {
+    pub(crate) async fn ended(&mut self) -> Vec<(String, Value)> {
         while let Some(heard) = soon("the end of the connection", self.events.recv()).await {
             self.waiting.push(heard);
         }
@@ -187,7 +185,7 @@ impl Phone {
     }
 
     /// Leaves in order.
-    pub async fn leave(mut self) {
+    pub(crate) async fn leave(mut self) {
         self.raw("41".to_owned()).await;
     }
 }
@@ -206,7 +204,7 @@ async fn read(
         let Message::Text(_) = message else { continue };
         let packet = text(message);
         if packet == "2" {
-            let _ = out.send(Message::text("3")).await;
+            drop(out.send(Message::text("3")).await);
         } else if packet == "41" {
             break;
         } else if let Some(event) = packet.strip_prefix("42") {
@@ -214,19 +212,18 @@ async fn read(
             let parsed: Value = serde_json::from_str(event).unwrap_or_default();
             let name = event.split('"').nth(1).unwrap_or_default().to_owned();
             let payload = parsed.get(1).cloned().unwrap_or_default();
-            let _ = heard
-                .send(Heard {
-                    event: name,
-                    payload,
-                    packet: packet.clone(),
-                })
-                .await;
+            let told = Heard {
+                event: name,
+                payload,
+                packet: packet.clone(),
+            };
+            drop(heard.send(told).await);
         } else if let Some(answer) = packet.strip_prefix("43") {
             let body = answer.find('[').unwrap();
             let id: u64 = answer[..body].parse().unwrap();
             let answer: Value = serde_json::from_str(&answer[body..]).unwrap();
             if let Some(waiting) = acks.lock().unwrap().remove(&id) {
-                let _ = waiting.send(answer[0].clone());
+                drop(waiting.send(answer[0].clone()));
             }
         }
     }

@@ -7,15 +7,16 @@ use presence_bridge::clock::Clock;
 use presence_bridge::config::{Config, Environment};
 use presence_bridge::dev::accounts::AccountsStandIn;
 use presence_bridge::dev::database::{self, DEFAULT_RULES, DatabaseStandIn};
+use presence_bridge::telemetry::metrics::Metrics;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub const PROJECT: &str = "demo-test";
+pub(crate) const PROJECT: &str = "demo-test";
 
-pub struct World {
+pub(crate) struct World {
     pub bridge: SocketAddr,
     pub admin: SocketAddr,
     pub database: DatabaseStandIn,
@@ -26,19 +27,19 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(&[]).await
     }
 
     /// A bridge with these settings besides the emulators'.
-    pub async fn with(settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         Self::at(settings, Clock::system()).await
     }
 
-    pub async fn at(settings: &[(&str, &str)], clock: Clock) -> Self {
+    pub(crate) async fn at(settings: &[(&str, &str)], clock: Clock) -> Self {
         let database = DatabaseStandIn::new(PROJECT, DEFAULT_RULES, clock.clone()).unwrap();
         let (address, guard) = serve(&database).await;
-        let running = start(&emulated(address, settings), clock.clone()).await;
+        let running = start(&emulated(address, settings), clock.clone());
         Self {
             bridge: running.public,
             admin: running.admin,
@@ -50,29 +51,29 @@ impl World {
         }
     }
 
-    pub fn token(&self, user: &str) -> String {
+    pub(crate) fn token(&self, user: &str) -> String {
         self.accounts.id_token(user).unwrap()
     }
 
-    pub async fn connect(&self, user: &str) -> Phone {
+    pub(crate) async fn connect(&self, user: &str) -> Phone {
         Phone::connect(self.bridge, &self.token(user))
             .await
             .unwrap()
     }
 
     /// Connected and joined.
-    pub async fn in_chat(&self, user: &str, chat: &str) -> Phone {
+    pub(crate) async fn in_chat(&self, user: &str, chat: &str) -> Phone {
         let mut phone = self.connect(user).await;
         phone.join(chat).await;
         phone
     }
 
-    pub fn record(&self, user: &str) -> Value {
+    pub(crate) fn record(&self, user: &str) -> Value {
         self.database.value(&format!("/presence/{user}"))
     }
 
     /// Until the database says so.
-    pub async fn until_recorded(&self, user: &str, online: bool) {
+    pub(crate) async fn until_recorded(&self, user: &str, online: bool) {
         let path = format!("/presence/{user}/online");
         soon(
             &format!("{user} online: {online}"),
@@ -83,7 +84,7 @@ impl World {
     }
 
     /// How many records of this user were written so far.
-    pub fn writes_of(&self, user: &str) -> usize {
+    pub(crate) fn writes_of(&self, user: &str) -> usize {
         let wrote =
             |body: &Option<Value>| body.as_ref().is_some_and(|body| body.get(user).is_some());
         self.database
@@ -94,7 +95,7 @@ impl World {
     }
 
     /// The value of a metric as the operator sees it; 0 for one that was never touched.
-    pub async fn metric(&self, name: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
         let page = get(self.admin, "/metrics").await.1;
         let line = page
             .lines()
@@ -103,7 +104,7 @@ impl World {
     }
 
     /// Until the metric has the value.
-    pub async fn until_metric(&self, name: &str, wanted: f64) {
+    pub(crate) async fn until_metric(&self, name: &str, wanted: f64) {
         soon(&format!("{name} = {wanted}"), async {
             while (self.metric(name).await - wanted).abs() > f64::EPSILON {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -112,15 +113,20 @@ impl World {
         .await;
     }
 
+    /// The metrics themselves, without a request that would count, too.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.running.as_ref().unwrap().metrics()
+    }
+
     /// Drains the bridge, as SIGTERM does.
-    pub async fn drain(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         let running = self.running.take().unwrap();
         soon("the drain", running.drain()).await;
     }
 }
 
 /// Serves a stand-in on loopback until the guard is dropped.
-pub async fn serve(database: &DatabaseStandIn) -> (SocketAddr, tokio_util::sync::DropGuard) {
+pub(crate) async fn serve(database: &DatabaseStandIn) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
@@ -128,7 +134,7 @@ pub async fn serve(database: &DatabaseStandIn) -> (SocketAddr, tokio_util::sync:
     (address, stop.drop_guard())
 }
 
-pub fn emulated(database: SocketAddr, settings: &[(&str, &str)]) -> Config {
+pub(crate) fn emulated(database: SocketAddr, settings: &[(&str, &str)]) -> Config {
     let mut all = vec![
         ("FIREBASE_PROJECT_ID", PROJECT.to_owned()),
         ("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099".to_owned()),
@@ -153,7 +159,7 @@ fn loopback() -> [(&'static str, String); 3] {
 }
 
 /// Settings as in production: Google's keys, a key file and the database are elsewhere.
-pub fn production(settings: &[(&str, &str)]) -> Config {
+pub(crate) fn production(settings: &[(&str, &str)]) -> Config {
     let mut all = Vec::from(loopback());
     all.push(("FIREBASE_PROJECT_ID", PROJECT.to_owned()));
     all.extend(
@@ -164,7 +170,7 @@ pub fn production(settings: &[(&str, &str)]) -> Config {
     Config::read(&all.into_iter().collect::<Environment>()).unwrap()
 }
 
-pub async fn start(config: &Config, clock: Clock) -> Running {
+pub(crate) fn start(config: &Config, clock: Clock) -> Running {
     app::start(
         config,
         Surroundings {
@@ -172,12 +178,11 @@ pub async fn start(config: &Config, clock: Clock) -> Running {
             ..Surroundings::default()
         },
     )
-    .await
     .unwrap()
 }
 
 /// Status and body of a plain request.
-pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = soon(path, client.get(format!("http://{address}{path}")).send())
         .await
@@ -186,6 +191,13 @@ pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 }
 
 /// Claims of a good token for `user`, as Google makes them.
-pub fn claims(user: &str, clock: &Clock) -> Value {
+pub(crate) fn claims(user: &str, clock: &Clock) -> Value {
     mint::claims(PROJECT, user, clock.unix().0 / 1000)
+}
+
+/// Lets time pass at once; it runs on from there, so that real sockets keep working.
+pub(crate) async fn skip(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }

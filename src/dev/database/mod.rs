@@ -47,8 +47,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The rules that a namespace starts with unless the maker of the stand-in says otherwise.
 pub const DEFAULT_RULES: &str = include_str!("../../../firebase/database.rules.json");
-/// How many requests the history remembers.
+/// How many requests the history remembers, and how many bytes of their bodies together.
 const HISTORY_ENTRIES: usize = 4096;
+const HISTORY_BYTES: usize = 16 * 1024 * 1024;
 const MAX_NAMESPACES: usize = 1000;
 const MAX_NAMESPACE_CHARS: usize = 100;
 
@@ -67,7 +68,7 @@ struct Shared {
     /// A std mutex: nothing is awaited while it is held.
     state: Mutex<State>,
     connections: Arc<ConnectionCount>,
-    /// Counts the entries of the history.
+    /// Counts what has happened.
     changed: watch::Sender<u64>,
 }
 
@@ -75,10 +76,17 @@ struct Shared {
 struct State {
     namespaces: HashMap<String, Namespace>,
     admin_tokens: HashSet<String>,
-    history: VecDeque<Entry>,
+    history: History,
     counters: Counters,
     faults: Faults,
     push_ids: PushIds,
+}
+
+/// The last requests, each with the size of its body in bytes.
+#[derive(Default)]
+struct History {
+    entries: VecDeque<(usize, Entry)>,
+    size_bytes: usize,
 }
 
 /// What became of a request.
@@ -172,7 +180,9 @@ impl DatabaseStandIn {
 
     /// The last requests, oldest first.
     pub fn history(&self) -> Vec<Entry> {
-        self.lock().history.iter().cloned().collect()
+        let state = self.lock();
+        let entries = state.history.entries.iter();
+        entries.map(|(_, entry)| entry.clone()).collect()
     }
 
     pub fn counters(&self) -> Counters {
@@ -202,16 +212,16 @@ impl DatabaseStandIn {
         };
         let now = self.shared.clock.unix();
         let name = &self.shared.default_namespace;
-        let mut state = self.lock();
-        state.namespace(name, self).is_some_and(|namespace| {
+        let done = self.lock().namespace(name, self).is_some_and(|namespace| {
             let admin = credential::Credential::Admin;
-            namespace
-                .write(&path, &Write::Put(value), &admin, now)
-                .is_ok()
-        })
+            let write = Write::Put(value);
+            namespace.write(&path, &write, &admin, now).is_ok()
+        });
+        self.tell();
+        done
     }
 
-    /// Waits until `condition` holds, looking again after every request.
+    /// Waits until `condition` holds, looking again after every request and every [`Self::put`].
     pub async fn until(&self, mut condition: impl FnMut(&Self) -> bool) {
         let mut changed = self.shared.changed.subscribe();
         while !condition(self) {
@@ -219,6 +229,11 @@ impl DatabaseStandIn {
                 return;
             }
         }
+    }
+
+    /// Wakes those who wait for something to become true.
+    fn tell(&self) {
+        self.shared.changed.send_modify(|count| *count += 1);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -244,7 +259,8 @@ impl State {
         self.namespaces.get_mut(name)
     }
 
-    fn record(&mut self, mut entry: Entry) {
+    /// Enters a request whose body had so many bytes; the oldest make room.
+    fn record(&mut self, body_bytes: usize, mut entry: Entry) {
         let counters = &mut self.counters;
         counters.requests += 1;
         match entry.verdict {
@@ -257,10 +273,21 @@ impl State {
             Verdict::Lost => counters.lost += 1,
         }
         entry.sequence = counters.requests;
-        if self.history.len() == HISTORY_ENTRIES {
-            self.history.pop_front();
+        let kept_bytes = entry.body.as_ref().map_or(0, |_| body_bytes);
+        self.history.push(kept_bytes, entry);
+    }
+}
+
+impl History {
+    fn push(&mut self, size_bytes: usize, entry: Entry) {
+        self.entries.push_back((size_bytes, entry));
+        self.size_bytes += size_bytes;
+        while self.entries.len() > HISTORY_ENTRIES || self.size_bytes > HISTORY_BYTES {
+            let Some((freed, _)) = self.entries.pop_front() else {
+                return;
+            };
+            self.size_bytes -= freed;
         }
-        self.history.push_back(entry);
     }
 }
 

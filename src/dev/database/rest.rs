@@ -77,7 +77,7 @@ impl DatabaseStandIn {
             .params
             .get("ns")
             .unwrap_or(&self.shared.default_namespace);
-        state.record(Entry {
+        let entry = Entry {
             sequence: 0,
             at: now,
             connection: call.connection.number,
@@ -91,9 +91,10 @@ impl DatabaseStandIn {
                 .filter(|_| call.body.len() <= MAX_KEPT_BODY_BYTES),
             credential: kind,
             verdict,
-        });
+        };
+        state.record(call.body.len(), entry);
         drop(state);
-        self.shared.changed.send_modify(|count| *count += 1);
+        self.tell();
         result.map(|(done, _)| done)
     }
 

@@ -43,27 +43,24 @@ const unread = [];
 
 // --- sign-in ---
 
-async function post(path, body) {
-  const response = await fetch(`${config.authUrl}/${path}?key=demo`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
+async function post(path, headers, body) {
+  const response = await fetch(`${config.authUrl}/${path}?key=demo`, { method: 'POST', headers, body });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error?.message ?? `sign-in answered ${response.status}`);
   return answer;
 }
 
 async function signIn() {
-  const token = JSON.stringify({ uid: me.userId });
-  const answer = await post('identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken', { token, returnSecureToken: true });
+  const body = JSON.stringify({ token: JSON.stringify({ uid: me.userId }), returnSecureToken: true });
+  const path = 'identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken';
+  const answer = await post(path, { 'content-type': 'application/json' }, body);
   me.refreshToken = answer.refreshToken;
   return answer.idToken;
 }
 
 async function freshToken() {
-  const grant = { grantType: 'refresh_token', refreshToken: me.refreshToken };
-  return (await post('securetoken.googleapis.com/v1/token', grant)).id_token;
+  const grant = new URLSearchParams({ grant_type: 'refresh_token', refresh_token: me.refreshToken });
+  return (await post('securetoken.googleapis.com/v1/token', {}, grant)).id_token;
 }
 
 // --- the connection ---

@@ -1,7 +1,7 @@
 //! Both sources against a fake of Google's side, over real HTTP.
 
 use super::*;
-use crate::firebase::fake::{Answer, FakeServer, eventually, skip};
+use crate::firebase::fake::{Answer, FakeServer, Log, eventually, skip};
 use crate::firebase::mint::keys;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -177,10 +177,38 @@ async fn a_short_lived_token_is_fetched_anew_after_four_fifths() {
 
 #[tokio::test]
 async fn an_ended_token_is_never_handed_out() {
-    let bench = Bench::metadata([grant("t1", 3600), Answer::reply(500, "")]).await;
-    assert_eq!(bench.token().await, ok("t1"));
-    skip(Duration::from_hours(1)).await;
-    assert_eq!(bench.token().await, Err(TokenError));
+    for age in [3595, 3600, 86_400] {
+        let bench = Bench::metadata([grant("t1", 3600), Answer::reply(500, "")]).await;
+        assert_eq!(bench.token().await, ok("t1"));
+        skip(Duration::from_secs(age)).await;
+        assert_eq!(bench.token().await, Err(TokenError), "{age}");
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_holds_a_token_a_key_or_a_body() {
+    let log = Log::capture();
+    let refusal = Answer::reply(400, r#"{"error":"CANARY"}"#);
+    for bench in [
+        Bench::key_file([refusal.clone()]).await,
+        Bench::metadata([refusal]).await,
+        Bench::key_file([Answer::json(r#"{"access_token":"CANARY"}"#)]).await,
+        Bench::metadata([Answer::json(r#"{"access_token":"CANARY"}"#)]).await,
+    ] {
+        assert_eq!(bench.token().await, Err(TokenError));
+    }
+    for bench in [
+        Bench::key_file([grant("CANARY", 3600)]).await,
+        Bench::metadata([grant("CANARY", 3600)]).await,
+    ] {
+        assert_eq!(bench.token().await, ok("CANARY"));
+    }
+    let text = log.text();
+    assert!(text.contains("cannot fetch an access token"));
+    assert!(
+        !text.contains("CANARY") && !text.contains("PRIVATE KEY"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -266,7 +294,8 @@ async fn an_answer_that_makes_no_sense_is_no_token() {
 
 #[tokio::test]
 async fn metadata_answers_are_bounded_and_never_redirect() {
-    let endless = Answer::json("x".repeat(MAX_BODY_BYTES + 1));
+    let spaces = " ".repeat(MAX_BODY_BYTES);
+    let endless = Answer::json(spaces + r#"{"access_token":"t1","expires_in":3600}"#);
     let elsewhere = FakeServer::start([grant("t1", 3600)]).await;
     let redirect = Answer::reply(302, "").with("location", elsewhere.url("/token"));
     for (answer, outcome) in [

@@ -223,6 +223,11 @@ async fn refusals_by_content_never_ask_the_key_server() {
         let token = keys()[0].sign(&header.to_string(), &alice().to_string());
         assert_eq!(bench.verify(&token).await, Err(VerifyError::Invalid));
     }
+    for kid in [String::new(), "k".repeat(129)] {
+        let header = json!({ "alg": "RS256", "kid": kid });
+        let token = keys()[0].sign(&header.to_string(), &alice().to_string());
+        assert_eq!(bench.verify(&token).await, Err(VerifyError::Invalid));
+    }
     let foreign = mint(&mint::claims("other", "alice", NOW_S));
     assert_eq!(bench.verify(&foreign).await, Err(VerifyError::Invalid));
     assert_eq!(bench.server.requests(), 0);

@@ -45,14 +45,16 @@ impl Session {
                 ));
             }
         }
+        // First listen, then look: of two who join at once, the later one is heard by the earlier.
+        if !again {
+            self.socket.join(rooms::chat(&chat));
+            self.joined.push(chat.clone());
+        }
         let now = bridge.clock.instant();
         let most_others = bridge.limits.presence_max_room;
         let found = bridge.chats.join(&self.user, &chat, now, most_others);
         if again {
             bridge.chats.leave(&self.user, &chat);
-        } else {
-            self.socket.join(rooms::chat(&chat));
-            self.joined.push(chat.clone());
         }
         if found.arrived && found.connections <= most_others {
             // Watchers have heard it already, when the user came online.
@@ -173,7 +175,7 @@ impl Session {
     pub(super) fn start_typing(&mut self, payload: &RawValue) -> Handled<'static> {
         let chat = self.joined_chat(&parse::<InChat<'_>>(payload)?.chat_id)?;
         self.bridge.typing.start(&chat, &self.user, self.id, || {
-            self.relay_typing(ServerEvent::Typing, &chat)
+            self.relay_typing(ServerEvent::Typing, &chat);
         });
         Ok(Reply::Nothing)
     }
@@ -187,7 +189,7 @@ impl Session {
     /// Ends this connection's typing lease in the chat, if it holds one.
     pub(in crate::socket) fn stop_typing_in(&self, chat: &ChatId) {
         self.bridge.typing.stop(chat, &self.user, self.id, || {
-            self.relay_typing(ServerEvent::StopTyping, chat)
+            self.relay_typing(ServerEvent::StopTyping, chat);
         });
     }
 

@@ -118,31 +118,31 @@ impl Session {
             ack,
             wants_ack,
         } = envelope;
-        let Ok(Frame { name, payload }) = serde_json::from_str::<Frame<'_>>(&frame) else {
-            self.bridge.metrics.events_unknown.inc();
-            return;
-        };
-        let Some(event) = ClientEvent::parse(&name) else {
+        let admitted = self.take_quota();
+        let parsed = serde_json::from_str::<Frame<'_>>(&frame);
+        let known = parsed
+            .ok()
+            .and_then(|frame| Some((ClientEvent::parse(&frame.name)?, frame)));
+        let Some((event, Frame { payload, .. })) = known else {
             self.bridge.metrics.events_unknown.inc();
             // Without an acknowledgement nobody asked; an `event_error` would be an amplifier.
             if wants_ack {
-                self.acknowledge(
-                    ack,
-                    &refused(Refusal::new(ErrorCode::UnknownEvent, "no such event")),
-                );
+                let unknown = || Refusal::new(ErrorCode::UnknownEvent, "no such event");
+                self.acknowledge(ack, &refused(admitted.err().unwrap_or_else(unknown)));
             }
             return;
         };
-        match event {
-            // The one event whose handling must not keep a future of its own: it is most of the traffic.
-            ClientEvent::SendMessage => match self
-                .admit(payload)
-                .and_then(|()| self.send_message(payload))
-            {
+        if let Err(refusal) = admitted.and_then(|()| self.check_size(payload)) {
+            return self.refuse(ack, wants_ack, event, refusal);
+        }
+        // Most of the traffic; the others' future is boxed to keep an idle session small.
+        if event == ClientEvent::SendMessage {
+            match self.send_message(payload) {
                 Ok(delivered) => self.accept(ack, wants_ack, &accepted(delivered)),
                 Err(refusal) => self.refuse(ack, wants_ack, event, refusal),
-            },
-            _ => Box::pin(self.handle_other(event, payload, ack, wants_ack)).await,
+            }
+        } else {
+            Box::pin(self.handle_other(event, payload, ack, wants_ack)).await;
         }
     }
 
@@ -154,46 +154,48 @@ impl Session {
         wants_ack: bool,
     ) {
         let mut named = Named::default();
-        let handled = match self.admit(payload) {
-            Err(refusal) => Err(refusal),
-            Ok(()) => match event {
-                ClientEvent::JoinChat => self.join_chat(payload, &mut named).await,
-                ClientEvent::LeaveChat => self.leave_chat(payload),
-                ClientEvent::SendMessage => self.send_message(payload).map(Reply::Delivered),
-                ClientEvent::Typing => self.start_typing(payload),
-                ClientEvent::StopTyping => self.stop_typing(payload),
-                ClientEvent::Receipt => self.receipt(payload),
-                ClientEvent::GroupEvent => self.group_event(payload),
-                ClientEvent::WatchPresence => self.watch(payload, &mut named).await,
-                ClientEvent::UnwatchPresence => self.unwatch(payload),
-                ClientEvent::AppState => parse::<SetAppState>(payload).map(|_| Reply::Nothing),
-                ClientEvent::RefreshToken => self.refresh_token(payload).await,
-            },
+        let handled = match event {
+            ClientEvent::JoinChat => self.join_chat(payload, &mut named).await,
+            ClientEvent::LeaveChat => self.leave_chat(payload),
+            ClientEvent::SendMessage => self.send_message(payload).map(Reply::Delivered),
+            ClientEvent::Typing => self.start_typing(payload),
+            ClientEvent::StopTyping => self.stop_typing(payload),
+            ClientEvent::Receipt => self.receipt(payload),
+            ClientEvent::GroupEvent => self.group_event(payload),
+            ClientEvent::WatchPresence => self.watch(payload, &mut named).await,
+            ClientEvent::UnwatchPresence => self.unwatch(payload),
+            ClientEvent::AppState => parse::<SetAppState>(payload).map(|_| Reply::Nothing),
+            ClientEvent::RefreshToken => self.refresh_token(payload).await,
         };
         match handled {
             Ok(Reply::Nothing) => self.accept(ack, wants_ack, &accepted(Nothing {})),
             Ok(Reply::Delivered(delivered)) => self.accept(ack, wants_ack, &accepted(delivered)),
             Ok(Reply::Presence(presence)) => {
-                self.accept(ack, wants_ack, &accepted(PresenceSnapshot { presence }))
+                self.accept(ack, wants_ack, &accepted(PresenceSnapshot { presence }));
             }
             Ok(Reply::ExpiresIn(expires)) => self.accept(ack, wants_ack, &accepted(expires)),
             Err(refusal) => self.refuse(ack, wants_ack, event, refusal),
         }
     }
 
-    /// Size and rate, before the payload is looked at.
-    fn admit(&mut self, payload: &RawValue) -> Result<(), Refusal> {
-        let limits = &self.bridge.limits;
-        if payload.get().len() > limits.message_size {
-            let message = format!("the payload is larger than {} bytes", limits.message_size);
-            return Err(Refusal::new(ErrorCode::TooLarge, message));
-        }
+    /// Every event counts, the unknown ones too.
+    fn take_quota(&mut self) -> Result<(), Refusal> {
+        let now = self.bridge.clock.instant();
         self.bucket
-            .take(&limits.quota, self.bridge.clock.instant())
+            .take(&self.bridge.limits.quota, now)
             .map_err(|retry_after| Refusal {
                 retry_after: Some(retry_after),
                 ..Refusal::new(ErrorCode::RateLimited, "too many events")
             })
+    }
+
+    fn check_size(&self, payload: &RawValue) -> Result<(), Refusal> {
+        let limit = self.bridge.limits.message_size;
+        if payload.get().len() > limit {
+            let message = format!("the payload is larger than {limit} bytes");
+            return Err(Refusal::new(ErrorCode::TooLarge, message));
+        }
+        Ok(())
     }
 
     fn accept(&self, ack: AckSender<rooms::Rooms>, wants_ack: bool, reply: &impl Serialize) {
@@ -240,12 +242,11 @@ impl Session {
     }
 
     fn joined_chat(&self, chat: &str) -> Result<ChatId, Refusal> {
-        match self.joined.iter().find(|joined| joined.as_str() == chat) {
-            Some(joined) => Ok(joined.clone()),
-            None => {
-                parse_chat(chat)?;
-                Err(Refusal::new(ErrorCode::NotJoined, "join the chat first"))
-            }
+        if let Some(joined) = self.joined.iter().find(|joined| joined.as_str() == chat) {
+            Ok(joined.clone())
+        } else {
+            parse_chat(chat)?;
+            Err(Refusal::new(ErrorCode::NotJoined, "join the chat first"))
         }
     }
 }

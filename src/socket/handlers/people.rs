@@ -18,12 +18,12 @@ impl Session {
         named: &'a mut Named,
     ) -> Handled<'a> {
         let limit = self.bridge.limits.watched_users;
-        let names = parse::<Watch>(payload)?.user_ids;
-        if names.len() > limit {
+        let asked = parse::<Watch>(payload)?.user_ids;
+        if asked.len() > limit {
             return Err(too_many_watched(limit));
         }
         let mut once = HashSet::new();
-        for name in names {
+        for name in asked {
             match UserId::parse(&name) {
                 Ok(user) if once.insert(user.clone()) => named.users.push(user),
                 Ok(_) => {}

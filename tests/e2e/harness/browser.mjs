@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { DEADLINE_MS } from './until.mjs';
 
-const TAB = { width: 560, height: 760 };
+const TAB = { width: 520, height: 560 };
 
 /** Switches off everything that looks for Google's hosts at each start: these tests run without a network. */
 const FLAGS = [
@@ -24,7 +24,7 @@ export function openBrowser() {
 
 /** A tab with a storage of its own, like another person's browser. `problems` gathers what its console complains about. */
 export async function openTab(browser, url) {
-  const context = await browser.newContext({ viewport: TAB, deviceScaleFactor: 2 });
+  const context = await browser.newContext({ viewport: TAB, deviceScaleFactor: 2, reducedMotion: 'reduce' });
   const tab = await context.newPage();
   tab.setDefaultTimeout(DEADLINE_MS);
   tab.problems = [];

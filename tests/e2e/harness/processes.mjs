@@ -40,7 +40,11 @@ export function start(name, program, args, env) {
     pid: child.pid,
     log: '',
     outcome: null,
-    signal: (kind) => child.kill(kind),
+    askedToStop: false,
+    signal: (kind) => {
+      self.askedToStop = true;
+      return child.kill(kind);
+    },
     ended: new Promise((resolve) => {
       const end = (outcome) => {
         running.delete(child);
@@ -76,9 +80,12 @@ export async function ready(self, sign) {
   );
 }
 
-/** Sends SIGTERM and answers how the process ended; one that does not end is killed, which is a failure. */
+/**
+ * Sends SIGTERM, unless a signal was sent already (a second one means haste), and answers how the process ended.
+ * One that does not end is killed, which is a failure.
+ */
 export async function stop(self, deadlineMs = DEADLINE_MS) {
-  self.signal('SIGTERM');
+  if (!self.askedToStop) self.signal('SIGTERM');
   try {
     return await within(self.ended, `${self.name} ends after SIGTERM`, deadlineMs);
   } catch (late) {

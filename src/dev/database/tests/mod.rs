@@ -1,5 +1,6 @@
 //! The stand-in over a real listener, and its parts as values.
 
+mod access;
 mod faults;
 mod query;
 mod rest;

@@ -279,3 +279,24 @@ async fn an_injected_status_is_spent() {
     assert_eq!(answer(put()).await.0, OK);
     assert_eq!(site.standin.counters().lost, 2);
 }
+
+#[tokio::test]
+async fn the_history_remembers_the_last_requests_within_its_bounds() {
+    let site = Site::open().await;
+    let text = "x".repeat(60 * 1024);
+    for n in 0..300 {
+        let put = site.owner(Method::PUT, &format!("/{n}.json")).json(&text);
+        assert_eq!(answer(put).await.0, OK);
+    }
+    let long = "x".repeat(80 * 1024);
+    answer(site.owner(Method::PUT, "/long.json").json(&long)).await;
+    let history = site.standin.history();
+    assert!(history.len() < 300, "{}", history.len());
+    assert_eq!(history.last().unwrap().sequence, 301);
+    assert_eq!(history.last().unwrap().body, None);
+    assert!(
+        history
+            .windows(2)
+            .all(|pair| pair[0].sequence + 1 == pair[1].sequence)
+    );
+}

@@ -1,9 +1,7 @@
 use super::super::path::Path;
 use super::super::rules::Rules;
 use super::super::tree::Tree;
-use super::super::{CredentialKind, DEFAULT_RULES};
-use super::{NOW, Site, answer, refusal};
-use axum::http::Method;
+use super::NOW;
 use serde_json::{Value, json};
 
 /// Rules with `expression` at `/at/$key/.write`.
@@ -260,113 +258,33 @@ fn validation_looks_at_all_that_is_new_and_nothing_that_goes() {
     assert!(write("elsewhere", json!(1)));
 }
 
-#[tokio::test]
-async fn the_shipped_rules_show_single_users_to_users_only() {
-    let site = Site::open().await;
-    assert!(site.standin.put("presence/bob", &json!({ "online": true })));
-    assert!(
-        site.standin
-            .put("presenceNodes/main/b1", &json!({ "heartbeat": 1 }))
-    );
-    let denied = (401, "Permission denied".to_owned());
-    for path in [
-        "/presence/bob.json",
-        "/presence/nobody.json",
-        "/presenceNodes.json",
-    ] {
-        assert_eq!(
-            answer(site.user("ann", Method::GET, path)).await.0,
-            200,
-            "{path}"
-        );
-        assert_eq!(
-            refusal(site.anybody(Method::GET, path)).await,
-            denied,
-            "{path}"
-        );
+#[test]
+fn the_time_of_a_write_is_the_now_of_its_rules() {
+    let rules = with_write("newData.child('at').val() == now");
+    let write = |body: Value| may_write(&rules, &Value::Null, &Value::Null, "at/ann", &body);
+    assert!(write(json!({ "at": { ".sv": "timestamp" } })));
+    assert!(!write(json!({ "at": NOW.0 - 1 })));
+}
+
+proptest::proptest! {
+    /// Made of the words of rules, so that it gets past the first one now and then.
+    #[test]
+    fn no_text_can_break_the_reading_of_rules(
+        words in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "auth", "data", "newData", ".", "val", "()", "(", ")", "'", "\"", "\\", "a", "\u{e9}", "[", "]",
+                ",", "!", "==", "&&", "?", ":", "-", "1", "1.", "$key", "uid", "child", "hasChildren", " ", "/*", "null",
+            ]),
+            0..24,
+        ),
+    ) {
+        let text = words.concat();
+        if let Ok(rules) = Rules::parse(&with_write(&text)) {
+            let after = tree(&json!({ "at": { "ann": 1 } }));
+            let change = Tree::default().put(Path::parse("at/ann").unwrap(), &json!(1), NOW).unwrap();
+            rules.judge(&Value::Null, NOW).may_write(&[change], &Tree::default(), &after);
+        }
+        let raw = Rules::parse(&text);
+        proptest::prop_assert!(raw.is_err());
     }
-    for path in ["/presence.json", "/.json", "/chats.json"] {
-        assert_eq!(
-            refusal(site.user("ann", Method::GET, path)).await,
-            denied,
-            "{path}"
-        );
-    }
-    for path in ["/presence/ann.json", "/presenceNodes/main.json", "/x.json"] {
-        let put = site.user("ann", Method::PUT, path).json(&1);
-        assert_eq!(refusal(put).await, denied, "{path}");
-        let delete = site.user("ann", Method::DELETE, path);
-        assert_eq!(refusal(delete).await, denied, "{path}");
-    }
-}
-
-#[tokio::test]
-async fn one_denied_path_refuses_the_whole_patch() {
-    let rules = r#"{ "rules": { "$user": { ".write": "auth.uid == $user" } } }"#;
-    let site = Site::with_rules(rules).await;
-    let patch = |body: Value| refusal(site.user("ann", Method::PATCH, "/.json").json(&body));
-    let denied = (401, "Permission denied".to_owned());
-    assert_eq!(patch(json!({ "ann/a": 1, "bob/a": 1 })).await, denied);
-    assert_eq!(site.standin.value("/"), Value::Null);
-    assert_eq!(patch(json!({ "ann/a": 1, "ann/b": 1 })).await.0, 200);
-}
-
-#[tokio::test]
-async fn an_administrator_can_act_as_somebody() {
-    let site = Site::open().await;
-    let get = |auth: &str| {
-        let query = [("auth_variable_override", auth)];
-        refusal(site.owner(Method::GET, "/presence/bob.json").query(&query))
-    };
-    assert_eq!(get(r#"{"uid":"bridge"}"#).await.0, 200);
-    assert_eq!(get("null").await, (401, "Permission denied".to_owned()));
-    assert_eq!(get("[1]").await.0, 400);
-    let query = [("auth_variable_override", "{}")];
-    let without = site
-        .anybody(Method::GET, "/presence/bob.json")
-        .query(&query);
-    assert_eq!(refusal(without).await.0, 401);
-    assert_eq!(
-        site.standin.history()[0].credential,
-        CredentialKind::Override
-    );
-}
-
-#[tokio::test]
-async fn rules_are_uploaded_by_administrators() {
-    let site = Site::open().await;
-    let path = "/.settings/rules.json";
-    let put = |text: &str| refusal(site.owner(Method::PUT, path).body(text.to_owned()));
-    let refused = put(r#"{ "rules": { ".read": "hm" } }"#).await;
-    assert_eq!(refused.0, 400);
-    assert_eq!(
-        refused.1,
-        "Error parsing rules: /.read, character 1: unknown variable hm"
-    );
-    let get = site.owner(Method::GET, path).send().await.unwrap();
-    assert_eq!(get.text().await.unwrap(), DEFAULT_RULES);
-    assert_eq!(refusal(site.user("ann", Method::GET, path)).await.0, 401);
-    assert_eq!(
-        refusal(site.anybody(Method::PUT, path).body("{}")).await.0,
-        401
-    );
-    let open = "{ \"rules\": { \".read\": true } } // all";
-    assert_eq!(put(open).await.0, 200);
-    assert_eq!(answer(site.anybody(Method::GET, "/.json")).await.0, 200);
-    let get = site.owner(Method::GET, path).send().await.unwrap();
-    assert_eq!(get.text().await.unwrap(), open);
-}
-
-#[tokio::test]
-async fn a_mismatched_etag_shows_nothing_to_those_who_may_not_read() {
-    let rules = r#"{ "rules": { "drop": { ".write": true } } }"#;
-    let site = Site::with_rules(rules).await;
-    assert!(site.standin.put("drop", &json!("secret")));
-    let put = site
-        .user("ann", Method::PUT, "/drop.json")
-        .header("if-match", "x")
-        .json(&1);
-    let (status, body) = answer(put).await;
-    assert_eq!(status, 401);
-    assert_eq!(body, json!({ "error": "Permission denied" }));
 }

@@ -248,3 +248,48 @@ fn urls_are_split_before_they_are_decoded() {
         assert_eq!(Path::parse_url(url), Err(PathError::BadKey), "{url}");
     }
 }
+
+/// JSON of any shape, with many nulls and empties, and few keys.
+fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        "[a-c]{0,2}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[ab012]", inner, 0..4)
+                .prop_map(|children| Value::Object(children.into_iter().collect())),
+        ]
+    })
+}
+
+/// Neither null nor an array nor empty, all the way down.
+fn is_solid(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Array(_) => false,
+        Value::Object(children) => !children.is_empty() && children.values().all(is_solid),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_in_a_tree_is_null_an_array_or_empty(
+        writes in proptest::collection::vec(("[ab0/]{0,5}", any_json()), 1..12),
+    ) {
+        let mut tree = Tree::default();
+        for (at, value) in writes {
+            put(&mut tree, &at, &value).unwrap();
+            let root = tree.root();
+            proptest::prop_assert!(root.is_null() || is_solid(root), "{root}");
+            // What was read can be written back and reads the same.
+            let mut again = Tree::default();
+            put(&mut again, "/", &all(&tree)).unwrap();
+            proptest::prop_assert_eq!(&again, &tree);
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! A stand-in for the sign-in service: unsigned ID tokens for anybody who asks, in the shapes of
 //! the Firebase Auth emulator where both know the request.
 
+#[cfg(test)]
+mod tests;
+
 use super::demo_token::{LIFETIME_S, SignIn, mint, valid_uid};
 use super::listen::{self, ConnectionCount};
 use crate::clock::Clock;
