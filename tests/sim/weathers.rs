@@ -150,10 +150,10 @@ fn behind_the_fence_one_process_is_as_good() {
 
 #[test]
 fn behind_the_fence_a_deploy_ends_at_the_truth() {
-    all_keep_their_promises(Weather::Deploys, true, 15);
+    all_keep_their_promises(Weather::Deploys, true, 10);
 }
 
 #[test]
 fn behind_the_fence_even_a_storm_ends_at_the_truth() {
-    all_keep_their_promises(Weather::Storm, true, 15);
+    all_keep_their_promises(Weather::Storm, true, 10);
 }
