@@ -57,7 +57,7 @@ impl fmt::Display for Violation {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
     pub(crate) histories: u64,
     pub(crate) steps: u64,

@@ -157,3 +157,16 @@ fn behind_the_fence_a_deploy_ends_at_the_truth() {
 fn behind_the_fence_even_a_storm_ends_at_the_truth() {
     all_keep_their_promises(Weather::Storm, true, 10);
 }
+
+#[test]
+fn the_same_seed_ends_the_same_way() {
+    for number in 0..300 {
+        for fence in [false, true] {
+            let told = history(seed_of(SEED, number), Weather::Storm, fence);
+            let ends =
+                [(); 2].map(|()| run(&told, None).map_err(|violation| violation.to_string()));
+            let [once, again] = ends;
+            assert_eq!(once, again, "{told}");
+        }
+    }
+}

@@ -20,11 +20,13 @@ impl Mirror {
             let settled = !entry.in_flight && matches!(entry.place, Place::Settled);
             settled && entry.confirmed.is_some_and(|record| record.online)
         });
-        let missing: Vec<UserId> = believed
+        let mut missing: Vec<UserId> = believed
             .map(|(user, _)| user)
             .filter(|user| !online.contains(*user) && !touched.contains(*user))
             .cloned()
             .collect();
+        // A seed must tell the same history again.
+        missing.sort_unstable();
         for user in &missing {
             if let Some(entry) = self.users.get_mut(user) {
                 entry.confirmed = None;
