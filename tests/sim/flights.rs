@@ -160,9 +160,6 @@ impl Flights {
         self.core.want(user, record, sea.instant());
         sea.ledger
             .wanted(self.boot, number_of(user), record, sea.now_ms);
-        if self.is_reading(sea) {
-            self.touched.insert(user.clone());
-        }
     }
 
     pub(crate) fn start_due(&mut self, sea: &mut Sea) {
