@@ -9,7 +9,8 @@ use std::time::Instant;
 impl Mirror {
     /// Whom the mirror believes to be confirmed online, against everybody the database calls
     /// online. Whoever is missing there is written again, but for `touched`, of whom the answer
-    /// may be older than the last write. Returns how many.
+    /// may be older than the last write. Who waits for a write anyway cannot do without it any
+    /// more. Returns how many were missing.
     pub fn compare(
         &mut self,
         online: &HashSet<UserId>,
@@ -17,20 +18,24 @@ impl Mirror {
         now: Instant,
     ) -> usize {
         let believed = self.users.iter().filter(|(_, entry)| {
-            let settled = !entry.in_flight && matches!(entry.place, Place::Settled);
-            settled && entry.confirmed.is_some_and(|record| record.online)
+            !entry.in_flight && entry.confirmed.is_some_and(|record| record.online)
         });
-        let missing: Vec<UserId> = believed
+        let mut missing: Vec<UserId> = believed
             .map(|(user, _)| user)
             .filter(|user| !online.contains(*user) && !touched.contains(*user))
             .cloned()
             .collect();
+        // A seed must tell the same history again.
+        missing.sort_unstable();
         for user in &missing {
-            if let Some(entry) = self.users.get_mut(user) {
-                entry.confirmed = None;
+            let Some(entry) = self.users.get_mut(user) else {
+                continue;
+            };
+            entry.confirmed = None;
+            if matches!(entry.place, Place::Settled) {
+                let ticket = self.ticket(now, false);
+                self.enqueue(user, ticket);
             }
-            let ticket = self.ticket(now, false);
-            self.enqueue(user, ticket);
         }
         missing.len()
     }

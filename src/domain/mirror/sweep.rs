@@ -148,6 +148,8 @@ impl Mirror {
                 None => {}
             }
         }
+        // A seed must tell the same history again.
+        wrong.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (user, found) in &wrong {
             if let Some(entry) = self.users.get_mut(user) {
                 entry.confirmed = *found;
@@ -157,7 +159,10 @@ impl Mirror {
         let strangers = passage.records.iter().filter(|(user, found)| {
             alone && found.online && !touched.contains(*user) && !self.users.contains_key(*user)
         });
-        let strangers: Vec<(UserId, Record)> = strangers.map(|(u, f)| (u.clone(), *f)).collect();
+        let mut strangers: Vec<(UserId, Record)> = strangers
+            .map(|(user, found)| (user.clone(), *found))
+            .collect();
+        strangers.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (user, found) in &strangers {
             let offline = Record {
                 online: false,

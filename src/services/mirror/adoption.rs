@@ -34,7 +34,8 @@ pub struct AdoptedUser {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Adoption {
     pub users: Vec<AdoptedUser>,
-    /// Everybody who is online in the database; `None` where that was not read.
+    /// Everybody who is online in the database by the word of a living node or our own; `None`
+    /// where that was not read. What another dead node has signed is no reader's proof.
     pub online: Option<HashSet<UserId>>,
     /// Other processes that live. Their users may become ours when they end: look again.
     pub others: BTreeSet<Process>,
@@ -69,17 +70,19 @@ pub async fn adopt(
         return Ok(adoption);
     }
     let online = records.online().await?;
-    let everybody = online.iter().map(|stored| stored.user.clone()).collect();
     let is_ours = |stored: &StoredRecord| match &stored.node {
         Some(node) => alive.iter().all(|beat| beat.node != *node),
         // A layout without nodes: anybody alive may be serving this user.
         None => alive.is_empty(),
     };
+    let is_foreign = |stored: &StoredRecord| stored.node.as_ref().is_some_and(|n| *n != me.node);
+    let signed = online.iter().filter(|s| !(is_ours(s) && is_foreign(s)));
+    let everybody = signed.map(|stored| stored.user.clone()).collect();
     let users = online.into_iter().filter(is_ours).map(|stored| {
         let node = stored.node.as_deref();
         let seen = stored.record.last_seen.max(last_beats.of_node(node));
         AdoptedUser {
-            foreign: node.is_some_and(|node| node != me.node),
+            foreign: is_foreign(&stored),
             user: stored.user,
             record: stored.record,
             last_seen: if seen.0 == 0 { database_time } else { seen },

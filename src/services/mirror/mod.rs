@@ -126,8 +126,8 @@ pub struct MirrorTask {
     /// A heartbeat's time by the database, and when we heard of it.
     database_time: Option<(UnixMillis, Instant)>,
     waited_for: BTreeSet<Process>,
-    /// Users with a transition or a write since the look at the database, or at a page of it,
-    /// began: what was read may be older.
+    /// Users with a write under way since the look at the database, or at a page of it, began:
+    /// what was read may be older. A transition alone is no write: it may come to nothing.
     touched: HashSet<UserId>,
     last_probe: Kind,
     /// The end of the drain, once it has begun.
@@ -276,9 +276,6 @@ impl MirrorTask {
     fn take_in(&mut self, now: Instant) {
         for (user, record) in self.inbox.drain(..) {
             self.core.want(&user, record, now);
-            if self.look.is_some() || self.page.is_some() {
-                self.touched.insert(user);
-            }
         }
     }
 

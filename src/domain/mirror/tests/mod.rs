@@ -6,6 +6,7 @@ mod sweep;
 
 use super::*;
 use crate::domain::time::UnixMillis;
+use std::collections::HashSet;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -281,4 +282,16 @@ fn whoever_is_held_online_and_missing_in_the_database_is_written_again() {
     );
     b.settle(Outcome::Written);
     assert_eq!(b.balance(), [1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn whoever_is_missing_in_the_database_and_flaps_in_that_moment_is_written() {
+    let mut b = Bench::new(400);
+    b.mirror.adopt(&user("ann"), online(1));
+    b.want("ann", offline(5));
+    b.mirror.compare(&HashSet::new(), &HashSet::new(), b.now);
+    b.want("ann", online(6));
+    assert_eq!(b.send(), [(user("ann"), online(6))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [2, 1, 1, 0, 0]);
 }

@@ -93,6 +93,27 @@ async fn users_of_another_dead_node_are_signed_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whom_we_hold_too_but_an_ended_node_signed_last_is_signed_anew() {
+    let b = Bench::start(left_behind(Some("other"), SECOND));
+    sleep(SECOND).await;
+    b.want("ann", online(7)).await;
+    b.sees("ann", online(7)).await;
+    {
+        let mut state = b.fake.state();
+        let second_device = (online(8), Some("other".to_owned()));
+        state.users.insert(user("ann"), second_device);
+        state.beats.remove(&("other".to_owned(), "old".to_owned()));
+    }
+    b.sees("ann", online(7)).await;
+    let node = b.fake.state().users[&user("ann")].1.clone();
+    assert_eq!(
+        node.as_deref(),
+        Some(NODE),
+        "whose heartbeat is read with it"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_nodes_in_the_records_anybody_alive_may_serve_them() {
     let mut b = Bench::start(&left_behind(None, SECOND));
     sleep(Duration::from_secs(20)).await;
