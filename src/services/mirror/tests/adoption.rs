@@ -94,7 +94,7 @@ async fn users_of_another_dead_node_are_signed_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn whom_we_hold_too_but_an_ended_node_signed_last_is_signed_anew() {
-    let b = Bench::start(left_behind(Some("other"), SECOND));
+    let b = Bench::start(&left_behind(Some("other"), SECOND));
     sleep(SECOND).await;
     b.want("ann", online(7)).await;
     b.sees("ann", online(7)).await;
