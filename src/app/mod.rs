@@ -17,12 +17,14 @@ use crate::services::presence::{Adopted, Outside, Presence, PresenceHandle};
 use crate::services::typing::Typing;
 use crate::socket::mailbox::Mailbox;
 use crate::socket::presence::Announcer;
+use crate::socket::rooms::Rooms;
 use crate::socket::{self, Bridge, Live};
 use crate::store::chats::Chats;
 use crate::store::connections::Connections;
 use crate::telemetry::logs::DroppedLines;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use axum::Router;
+use socketioxide::SocketIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +82,18 @@ impl Ground {
         }
     }
 
+    fn announcer(
+        &self,
+        io: &SocketIo<Rooms>,
+        connections: &Arc<Connections<Arc<Mailbox>>>,
+    ) -> Arc<dyn Announce> {
+        Arc::new(Announcer {
+            io: io.clone(),
+            connections: Arc::clone(connections),
+            metrics: Arc::clone(&self.metrics),
+        })
+    }
+
     /// Runs a task that minds the stop by itself.
     fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
@@ -106,11 +120,7 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
 
     let (engine, io) = socket::build(&front::limits(config), &live);
     let connections = Arc::new(Connections::new(config.limit_connections_per_user));
-    let announce: Arc<dyn Announce> = Arc::new(Announcer {
-        io: io.clone(),
-        connections: Arc::clone(&connections),
-        metrics: Arc::clone(&ground.metrics),
-    });
+    let announce = ground.announcer(&io, &connections);
     let chats = Arc::new(Chats::default());
     let outside = Outside {
         chats: Arc::clone(&chats),
@@ -249,7 +259,7 @@ impl Running {
             .is_err()
         {
             // The mirror has ended without it.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

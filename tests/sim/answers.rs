@@ -150,11 +150,11 @@ impl Flights {
         let alone = !others && self.waited_for.is_empty();
         let children = records.len();
         let passage = Passage {
+            after: stretch.after,
             through: None,
             records,
         };
-        let after = stretch.after.as_deref();
-        let corrected = self.core.sweep(after, &passage, &self.touched, alone, now);
+        let corrected = self.core.sweep(&passage, &self.touched, alone, now);
         sea.ledger.swept(corrected, sea.now_ms, sea.weather);
         sweep.passed(children, children * 80, None, now);
         self.swept_ms = Some(begun_ms);
