@@ -174,3 +174,8 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_largest_epoch_is_the_largest_whole_number_that_json_keeps() {
+    assert_eq!(MAX_EPOCH, 9_007_199_254_740_991);
+}
