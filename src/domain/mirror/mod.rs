@@ -131,10 +131,6 @@ impl Mirror {
         true
     }
 
-    pub fn knows(&self, user: &UserId) -> bool {
-        self.users.contains_key(user)
-    }
-
     /// When to call [`Mirror::next_batch`]. `None` while there is nothing to do or a batch is in flight.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.flight.is_some() {

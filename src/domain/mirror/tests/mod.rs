@@ -295,3 +295,54 @@ fn whoever_is_missing_in_the_database_and_flaps_in_that_moment_is_written() {
     b.settle(Outcome::Written);
     assert_eq!(b.balance(), [2, 1, 1, 0, 0]);
 }
+
+#[test]
+fn what_is_found_says_nothing_of_a_write_that_may_still_land() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.send();
+    b.settle(Outcome::Ambiguous);
+    assert!(!b.mirror.adopt(&user("ann"), online(1)));
+    assert_eq!(b.send(), [(user("ann"), online(1))]);
+}
+
+#[test]
+fn what_is_confirmed_is_not_found_anew() {
+    let mut b = Bench::new(400);
+    assert!(b.mirror.adopt(&user("ann"), online(1)));
+    assert!(!b.mirror.adopt(&user("ann"), offline(2)));
+    assert_eq!(b.send(), []);
+}
+
+#[test]
+fn in_a_hurry_nothing_waits_for_company() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    assert_eq!(b.wait_of_the_next(), Some(MS * 250));
+    b.mirror.hurry();
+    assert_eq!(b.wait_of_the_next(), Some(Duration::ZERO));
+}
+
+#[test]
+fn the_mirror_tells_how_far_behind_it_is() {
+    let mut b = Bench::new(400);
+    let begun = b.now;
+    assert!(b.mirror.is_empty() && b.mirror.unwritten() == 0 && b.mirror.oldest().is_none());
+    b.want("ann", online(1));
+    b.wait(100);
+    b.want("ben", online(2));
+    assert_eq!((b.mirror.len(), b.mirror.unwritten()), (2, 2));
+    assert!(!b.mirror.is_empty());
+    assert_eq!(b.mirror.oldest(), Some(begun));
+    b.send();
+    assert_eq!(b.mirror.oldest(), Some(begun), "under way is not yet there");
+    b.settle(Outcome::NotSent);
+    assert!(b.mirror.degraded());
+    assert_eq!(b.mirror.blocked_until(), Some(b.now + MS * 500));
+    assert_eq!(b.mirror.oldest(), Some(begun));
+    b.send();
+    b.settle(Outcome::Written);
+    assert!(!b.mirror.degraded());
+    assert_eq!(b.mirror.blocked_until(), None);
+    assert_eq!((b.mirror.unwritten(), b.mirror.oldest()), (0, None));
+}
