@@ -141,14 +141,6 @@ impl Live {
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Arc<Mailbox>>> {
         self.mailboxes
             .lock()

@@ -1,7 +1,7 @@
 //! Tokens whose signature was found good: a storm of reconnects costs no signatures.
 //!
 //! A plain map and not moka: most entries belong to connections that are open now, and there a
-//! cache's bookkeeping costs four times what is remembered (440 bytes for each connection).
+//! cache's bookkeeping costs more than what is remembered.
 
 use crate::domain::time::UnixMillis;
 use crate::services::ports::Identity;

@@ -11,9 +11,7 @@ use super::mailbox::{End, Envelope};
 use super::rooms;
 use super::session::Session;
 use crate::domain::ids::{ChatId, UserId};
-use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use socketioxide::extract::AckSender;
 use std::borrow::Cow;
 use std::fmt;
@@ -69,51 +67,21 @@ struct Named {
 
 type Handled<'a> = Result<Reply<'a>, Refusal>;
 
-/// `["name", payload, …]`, the payload still as it came.
-struct Frame<'a> {
-    name: Cow<'a, str>,
-    payload: &'a RawValue,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Frame<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Frame<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an event name and a payload")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                #[derive(Deserialize)]
-                struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-                let Name(name) = seq
-                    .next_element()?
-                    .ok_or_else(|| serde::de::Error::invalid_length(0, &self))?;
-                let payload = seq.next_element()?.unwrap_or(RawValue::NULL);
-                // What follows (a stock client cannot send it by accident) is ignored.
-                while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-                Ok(Frame { name, payload })
-            }
-        }
-        deserializer.deserialize_seq(InOrder)
-    }
-}
-
 /// The event and its payload; `None` for what the protocol does not have.
 ///
 /// socketioxide has parsed the frame as a whole to find its handler (`socket.rs`, `recv_event`), so a frame
 /// as every client writes it is only cut here: the payload is most of it, and is parsed once more anyway.
 fn read(frame: &str) -> Option<(ClientEvent, &str)> {
     let (name, rest) = frame.strip_prefix("[\"")?.split_once('"')?;
-    if name.contains('\\') {
-        let Frame { name, payload } = serde_json::from_str(frame).ok()?;
-        return Some((ClientEvent::parse(&name)?, payload.get()));
-    }
+    // Escapes are legal in any string. One of a quote ends the name early, and no event has such a name.
+    let name = if name.contains('\\') {
+        Cow::Owned(serde_json::from_str(&format!("\"{name}\"")).ok()?)
+    } else {
+        Cow::Borrowed(name)
+    };
     let rest = rest.trim_end().strip_suffix(']')?;
     let payload = rest.trim_start().strip_prefix(',').unwrap_or("null");
-    Some((ClientEvent::parse(name)?, payload.trim()))
+    Some((ClientEvent::parse(&name)?, payload.trim()))
 }
 
 /// What follows the payload (a stock client cannot send it by accident) is ignored.
