@@ -338,6 +338,8 @@ impl MirrorTask {
         });
         match (changed, degraded) {
             (true, true) => tracing::warn!("the database fails; presence is kept until it is back"),
+            // The drain's last try ends the back-off without having heard anything.
+            (true, false) if self.drain_until.is_some() => {}
             (true, false) => tracing::info!("the database is back"),
             (false, _) => {}
         }
