@@ -18,7 +18,8 @@ async function enter(dev, name, chat) {
   await part(tab, 'name').fill(name);
   await part(tab, 'chat').fill(chat);
   await part(tab, 'join').click();
-  await part(tab, 'message').waitFor({ state: 'visible' });
+  // What is said before somebody has joined is not for them.
+  await shows(tab, 'state', 'connected');
   return tab;
 }
 
