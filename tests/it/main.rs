@@ -18,6 +18,7 @@ mod wire;
 mod world;
 
 mod binary;
+mod chaos;
 mod chats;
 mod connecting;
 mod database_contract;

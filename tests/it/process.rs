@@ -134,9 +134,13 @@ impl Process {
         rest[..end.unwrap_or(rest.len())].parse().unwrap()
     }
 
+    /// As the system calls it.
+    pub(crate) fn id(&self) -> i32 {
+        i32::try_from(self.child.id().unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        kill_process(Pid::from_raw(self.id()).unwrap(), signal).unwrap();
     }
 
     /// Until the process has ended by itself, within `patience`; with everything it printed.

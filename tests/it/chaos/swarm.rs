@@ -1,0 +1,177 @@
+//! Many users who behave as phones do, and a log of what was really so.
+
+use super::client::Client;
+use super::site::{Door, Site};
+use presence_bridge::clock::Clock;
+use presence_bridge::dev::accounts::AccountsStandIn;
+use rand::RngExt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// The stock client's first pause before it connects again, and how far it may be off.
+const PAUSE_MS: std::ops::Range<u64> = 500..1_500;
+
+/// Something about one user's connections, seen from the user's side.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub at: Instant,
+    pub user: String,
+    pub what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// `ready` was heard.
+    Came,
+    /// The connection is over, as far as this side can know.
+    Gone,
+}
+
+/// Who was connected when.
+#[derive(Clone, Default)]
+pub(crate) struct Log {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    clock: Clock,
+}
+
+impl Log {
+    pub(crate) fn note(&self, user: &str, what: What) {
+        let at = self.clock.instant();
+        let user = user.to_owned();
+        self.seen.lock().unwrap().push(Seen { at, user, what });
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+/// What a user does who has lost the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// As the stock client: after a pause, again and again.
+    Soon,
+    /// At some moment of the time given.
+    Within(Duration),
+    Never,
+    /// And whoever is connected leaves.
+    Leave,
+}
+
+/// Users who stay connected to wherever the door leads.
+pub(crate) struct Swarm {
+    pub log: Log,
+    users: JoinSet<()>,
+    orders: Vec<(String, watch::Sender<Return>)>,
+}
+
+impl Swarm {
+    /// So many users, `u0` and so on, all of them connected when this returns.
+    pub(crate) async fn of(site: &Site, users: usize) -> Self {
+        let mut swarm = Self {
+            log: Log::default(),
+            users: JoinSet::new(),
+            orders: Vec::new(),
+        };
+        for number in 0..users {
+            swarm.add(site, &format!("u{number}"));
+        }
+        swarm.until_connected(users).await;
+        swarm
+    }
+
+    pub(crate) fn add(&mut self, site: &Site, user: &str) {
+        let order = watch::Sender::new(Return::Soon);
+        self.users.spawn(
+            User {
+                name: user.to_owned(),
+                door: site.door.clone(),
+                accounts: site.accounts().clone(),
+                log: self.log.clone(),
+                order: order.subscribe(),
+            }
+            .live(),
+        );
+        self.orders.push((user.to_owned(), order));
+    }
+
+    pub(crate) fn order(&self, users: std::ops::Range<usize>, what: Return) {
+        for (_, order) in &self.orders[users] {
+            order.send_replace(what);
+        }
+    }
+
+    pub(crate) async fn until_connected(&self, users: usize) {
+        let connected = async {
+            while super::checker::connected(&self.log.seen()).len() < users {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let done = tokio::time::timeout(Duration::from_secs(60), connected).await;
+        assert!(
+            done.is_ok(),
+            "only {:?} are connected",
+            super::checker::connected(&self.log.seen()).len()
+        );
+    }
+
+    /// Everybody leaves for good; the log is complete then.
+    pub(crate) async fn leave(mut self) -> Log {
+        self.order(0..self.orders.len(), Return::Leave);
+        while let Some(user) = self.users.join_next().await {
+            user.unwrap();
+        }
+        self.log
+    }
+}
+
+struct User {
+    name: String,
+    door: Door,
+    accounts: AccountsStandIn,
+    log: Log,
+    order: watch::Receiver<Return>,
+}
+
+impl User {
+    async fn live(mut self) {
+        let mut lost = false;
+        loop {
+            let token = self.accounts.id_token(&self.name).unwrap();
+            if let Ok(client) = Client::connect(self.door.address(), &token).await {
+                self.log.note(&self.name, What::Came);
+                self.stay(client).await;
+                lost = true;
+            }
+            let order = *self.order.borrow();
+            let pause = match order {
+                Return::Never | Return::Leave => return,
+                Return::Within(time) if lost => time.mul_f64(rand::rng().random()),
+                Return::Soon | Return::Within(_) => {
+                    Duration::from_millis(rand::rng().random_range(PAUSE_MS))
+                }
+            };
+            lost = false;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Until the connection is over.
+    async fn stay(&mut self, mut client: Client) {
+        let over = async { while client.event().await.is_ok() {} };
+        let told_to_leave = async {
+            let told = self.order.wait_for(|order| *order == Return::Leave).await;
+            told.is_ok()
+        };
+        let leaves = tokio::select! {
+            () = over => false,
+            told = told_to_leave => told,
+        };
+        self.log.note(&self.name, What::Gone);
+        if leaves {
+            client.leave().await;
+        }
+    }
+}
