@@ -24,6 +24,7 @@ use crate::store::chats::Chats;
 use crate::store::connections::Connections;
 use crate::telemetry::metrics::{CloseReason, Metrics};
 use events::ErrorCode;
+use line::Line;
 use mailbox::{End, Mailbox};
 use prometheus_client::metrics::counter::Counter;
 use rooms::Rooms;
@@ -87,24 +88,58 @@ pub struct Bridge {
 /// The live sockets of this process, by socket id, and whether more may come.
 #[derive(Default)]
 pub struct Live {
-    mailboxes: Mutex<HashMap<Sid, Arc<Mailbox>>>,
+    known: Mutex<Known>,
     draining: AtomicBool,
     last_connection: AtomicU64,
     /// Set once, when it is built.
     io: OnceLock<SocketIo<Rooms>>,
 }
 
+#[derive(Default)]
+struct Known {
+    mailboxes: HashMap<Sid, Arc<Mailbox>>,
+    /// The lines of sessions that moved to a WebSocket before they had a mailbox.
+    moved: HashMap<Sid, Arc<Line>>,
+}
+
 impl Live {
-    fn insert(&self, sid: Sid, mailbox: Arc<Mailbox>) {
-        self.lock().insert(sid, mailbox);
+    /// `false`: the session before on the same transport has not ended yet.
+    fn insert(&self, mailbox: Arc<Mailbox>) -> bool {
+        let mut known = self.lock();
+        if known.mailboxes.contains_key(&mailbox.sid) {
+            return false;
+        }
+        if let Some(line) = known.moved.remove(&mailbox.sid) {
+            mailbox.set_line(line);
+        }
+        known.mailboxes.insert(mailbox.sid, mailbox);
+        true
     }
 
     fn get(&self, sid: Sid) -> Option<Arc<Mailbox>> {
-        self.lock().get(&sid).cloned()
+        self.lock().mailboxes.get(&sid).cloned()
     }
 
-    fn remove(&self, sid: Sid) {
-        self.lock().remove(&sid);
+    fn remove(&self, mailbox: &Arc<Mailbox>) {
+        let mut known = self.lock();
+        if known
+            .mailboxes
+            .get(&mailbox.sid)
+            .is_some_and(|found| Arc::ptr_eq(found, mailbox))
+        {
+            known.mailboxes.remove(&mailbox.sid);
+        }
+    }
+
+    /// A session moves from polling to a WebSocket, which is its line from here on. A stock client does
+    /// so while its token is still being verified.
+    fn moved(&self, sid: Sid, line: &Arc<Line>) {
+        let mut known = self.lock();
+        if let Some(mailbox) = known.mailboxes.get(&sid) {
+            mailbox.set_line(Arc::clone(line));
+        } else if known.moved.get(&sid).is_none_or(|line| line.is_gone()) {
+            known.moved.insert(sid, Arc::clone(line));
+        }
     }
 
     /// A reader's send buffer was full: it misses something from here on, so it has to go.
@@ -136,15 +171,13 @@ impl Live {
     /// From now on nobody is let in, and everybody inside is told to reconnect elsewhere.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        for mailbox in self.lock().values() {
+        for mailbox in self.lock().mailboxes.values() {
             mailbox.close(End::Closed(ErrorCode::Draining));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Arc<Mailbox>>> {
-        self.mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,17 +235,17 @@ pub async fn audit(io: SocketIo<Rooms>, bridge: Arc<Bridge>, stop: CancellationT
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let registered: Vec<(Sid, Arc<Mailbox>)> = bridge
-            .live
-            .lock()
-            .iter()
-            .map(|(sid, mailbox)| (*sid, Arc::clone(mailbox)))
-            .collect();
-        for (sid, mailbox) in registered {
+        let registered: Vec<Arc<Mailbox>> = {
+            let mut known = bridge.live.lock();
+            // Transports that ended before anybody connected over them.
+            known.moved.retain(|_, line| !line.is_gone());
+            known.mailboxes.values().cloned().collect()
+        };
+        for mailbox in registered {
             // Twice unknown: a socket that is just connecting is registered before it is known.
-            if io.get_socket(sid).is_none() && mailbox.suspect() {
+            if io.get_socket(mailbox.sid).is_none() && mailbox.suspect() {
                 mailbox.close(End::Gone(CloseReason::Audit));
-                bridge.live.remove(sid);
+                bridge.live.remove(&mailbox);
                 bridge.metrics.registry_audit_fixed.inc();
             }
         }

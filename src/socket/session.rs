@@ -171,7 +171,7 @@ impl Session {
             }
         }
         bridge.presence.disconnected(&self.user, self.id, now).await;
-        bridge.live.remove(self.socket.id);
+        bridge.live.remove(&self.mailbox);
         bridge.metrics.connections.dec();
         bridge
             .metrics
