@@ -1,8 +1,8 @@
 //! Between HTTP and socketioxide: who may knock, and how little is remembered of the knock.
 
-use super::Live;
 use super::auth::Refusals;
 use super::line::Line;
+use super::{Live, PATH};
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{
@@ -16,9 +16,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
-
-/// socketioxide's path (its default).
-const PATH: &str = "/socket.io";
 
 /// What is read of a head behind the door: engineioxide wants the key of a handshake (`transport/ws.rs`).
 const KEPT_OF_UPGRADES: &[HeaderName] = &[header::SEC_WEBSOCKET_KEY];

@@ -23,6 +23,9 @@ use crate::services::typing::Typing;
 use crate::store::chats::Chats;
 use crate::store::connections::Connections;
 use crate::telemetry::metrics::{CloseReason, Metrics};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use events::ErrorCode;
 use line::Line;
 use mailbox::{End, Mailbox};
@@ -30,7 +33,7 @@ use prometheus_client::metrics::counter::Counter;
 use rooms::Rooms;
 use serde::ser::{Error as _, Serialize, Serializer};
 use socketioxide::extract::SocketRef;
-use socketioxide::layer::SocketIoLayer;
+use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SendError, SocketError, SocketIo, TransportType};
 use socketioxide_core::Sid;
 use std::collections::HashMap;
@@ -39,7 +42,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
+/// socketioxide's path (its default).
+const PATH: &str = "/socket.io";
 /// How often the registry is held against what socketioxide still knows.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 /// A client has this long from the transport's opening to a successful CONNECT.
@@ -91,9 +97,13 @@ pub struct Live {
     known: Mutex<Known>,
     draining: AtomicBool,
     last_connection: AtomicU64,
-    /// Set once, when it is built.
+    /// Both are set once, when they are built.
     io: OnceLock<SocketIo<Rooms>>,
+    engine: OnceLock<Engine>,
 }
+
+/// Answers every request to [`PATH`]; the others are unknown to it.
+pub type Engine = SocketIoService<Router, Rooms>;
 
 #[derive(Default)]
 struct Known {
@@ -153,6 +163,15 @@ impl Live {
         self.io.get()?.get_socket(sid)
     }
 
+    /// Ends a polling session with its client's own word for it; socketioxide has none (`socket.rs`).
+    async fn end_polling(&self, sid: Sid) {
+        let close = Request::post(format!("{PATH}/?EIO=4&transport=polling&sid={sid}"));
+        if let (Some(engine), Ok(close)) = (self.engine.get(), close.body(Body::from("1"))) {
+            // Refused where there is no such session any more, which is as well.
+            drop(engine.clone().oneshot(close).await);
+        }
+    }
+
     /// Would the next packet find no room in the send buffer?
     fn is_full(&self, sid: Sid) -> bool {
         // A place is reserved before the payload is looked at (socketioxide `operators.rs`), and given back
@@ -191,7 +210,7 @@ impl Serialize for Unwritable {
 
 /// Builds socketioxide with every limit set; its own defaults are made for trusted clients
 /// (64 MiB messages, 10,000 attachments: engineioxide `config.rs`, socketioxide-core `parser.rs`).
-pub fn build(limits: &Limits, live: &Arc<Live>) -> (SocketIoLayer<Rooms>, SocketIo<Rooms>) {
+pub fn build(limits: &Limits, live: &Arc<Live>) -> (Engine, SocketIo<Rooms>) {
     let frame = limits.message_size + FRAME_OVERHEAD;
     // Attachments are reachable before authentication, and the protocol has none.
     let parser = ParserConfig::common()
@@ -212,12 +231,13 @@ pub fn build(limits: &Limits, live: &Arc<Live>) -> (SocketIoLayer<Rooms>, Socket
     } else {
         builder.transports([TransportType::Websocket])
     };
-    let (layer, io) = builder
+    let (engine, io) = builder
         .with_adapter::<Rooms>(Arc::clone(live))
-        .build_layer();
-    // Built twice would be a mistake of the composition; the first one stays.
+        .build_with_inner_svc(Router::new());
+    // Built twice would be a mistake of the composition; the first ones stay.
     live.io.set(io.clone()).unwrap_or_default();
-    (layer, io)
+    live.engine.set(engine.clone()).unwrap_or_default();
+    (engine, io)
 }
 
 /// Opens the namespace; from here on clients are served.

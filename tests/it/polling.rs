@@ -3,8 +3,13 @@
 use crate::phone::soon;
 use crate::wire::Wire;
 use crate::world::World;
+use presence_bridge::clock::Clock;
+use presence_bridge::domain::time::UnixMillis;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+
+/// What stands between two packets of one answer; here also between two answers.
+const BETWEEN: &str = "\u{1e}";
 
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
@@ -43,8 +48,24 @@ async fn until(client: &reqwest::Client, bridge: SocketAddr, sid: &str, part: &s
             status, 200,
             "{packets} after {heard}, still waiting for {part}"
         );
-        heard += &packets;
+        heard += &(packets + BETWEEN);
     }
+    heard
+}
+
+/// Polls until the session is gone, and returns what was heard before.
+async fn until_gone(client: &reqwest::Client, bridge: SocketAddr, sid: &str) -> String {
+    let mut heard = String::new();
+    soon("the end of the session", async {
+        loop {
+            let (status, packets) = ask(client, bridge, sid, None).await;
+            if status == 400 {
+                return;
+            }
+            heard += &(packets + BETWEEN);
+        }
+    })
+    .await;
     heard
 }
 
@@ -89,4 +110,38 @@ async fn refusals_of_others_over_the_same_tcp_connection_do_not_count() {
         };
         until(&client, world.bridge, &sid, answer).await;
     }
+}
+
+#[tokio::test]
+async fn whoever_polls_and_shall_come_back_loses_the_transport() {
+    let clock = Clock::manual(UnixMillis(1_900_000_000_000));
+    let world = World::at(
+        &[("AUTH_EXPIRY_NOTICE", "30m"), ("AUTH_LEEWAY", "0s")],
+        clock.clone(),
+    )
+    .await;
+    let connect = format!("40{}", json!({ "token": world.token("ann") }));
+    clock.set_unix(UnixMillis(1_900_000_000_000 + 3_599_000));
+    let client = client();
+    let sid = open(&client, world.bridge).await;
+    ask(&client, world.bridge, &sid, Some(connect)).await;
+    until(&client, world.bridge, &sid, "\"token_expiring\"").await;
+    clock.set_unix(UnixMillis(1_900_000_000_000 + 3_600_000));
+    let mut heard = until(&client, world.bridge, &sid, "\"token_expired\"").await;
+    heard += &until_gone(&client, world.bridge, &sid).await;
+    // A stock client takes a DISCONNECT packet as final.
+    let packets: Vec<_> = heard.split(BETWEEN).collect();
+    assert!(!packets.contains(&"41"), "{packets:?}");
+}
+
+#[tokio::test]
+async fn whoever_leaves_while_polling_keeps_no_transport() {
+    let world = World::with(&[("PING_TIMEOUT", "2m")]).await;
+    let client = client();
+    let sid = open(&client, world.bridge).await;
+    let connect = format!("40{}", json!({ "token": world.token("ann") }));
+    ask(&client, world.bridge, &sid, Some(connect)).await;
+    until(&client, world.bridge, &sid, "\"ready\"").await;
+    ask(&client, world.bridge, &sid, Some("41".to_owned())).await;
+    until_gone(&client, world.bridge, &sid).await;
 }
