@@ -160,11 +160,8 @@ impl Session {
         self.socket.leave_all();
         let joined = std::mem::take(&mut self.joined);
         if bridge.connections.close(&self.user, self.id) {
-            bridge.chats.linger(
-                &self.user,
-                joined,
-                now.instant + bridge.limits.presence_grace,
-            );
+            let until = now.instant + bridge.limits.presence_grace;
+            bridge.chats.linger(&self.user, joined, now.instant, until);
         } else {
             for chat in &joined {
                 bridge.chats.leave(&self.user, chat);
