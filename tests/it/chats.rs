@@ -233,6 +233,11 @@ async fn no_payload_holds_a_socket_id_of_somebody_else() {
 }
 
 /// Event, payload and the code it is refused with, for a connection that has joined `x`.
+/// An array in an array in an array …
+fn nested(levels: u32) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!([inner]))
+}
+
 fn refused() -> Vec<(&'static str, Value, &'static str)> {
     let long = "a".repeat(129);
     vec![
@@ -261,6 +266,11 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
             "send_message",
             json!({ "chatId": "x", "message": "a".repeat(1024) }),
             "too_large",
+        ),
+        (
+            "send_message",
+            json!({ "chatId": "x", "message": nested(64) }),
+            "invalid_payload",
         ),
         ("send_message", json!("x"), "invalid_payload"),
         ("send_message", Value::Null, "invalid_payload"),
