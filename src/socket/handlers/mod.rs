@@ -37,8 +37,8 @@ impl Refusal {
         }
     }
 
-    fn payload(error: &impl fmt::Display) -> Self {
-        Self::new(ErrorCode::InvalidPayload, error.to_string())
+    fn field(name: &str, error: &impl fmt::Display) -> Self {
+        Self::new(ErrorCode::InvalidPayload, format!("{name} {error}"))
     }
 
     fn into_body(self) -> ErrorBody {
@@ -111,12 +111,12 @@ fn is_too_deep(json: &str) -> bool {
 /// What follows the payload (a stock client cannot send it by accident) is ignored.
 fn parse<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_str(payload);
-    T::deserialize(&mut reader).map_err(|error| Refusal::payload(&error))
+    T::deserialize(&mut reader)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidPayload, error.to_string()))
 }
 
 fn parse_chat(text: &str) -> Result<ChatId, Refusal> {
-    ChatId::parse(text)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidPayload, format!("chatId {error}")))
+    ChatId::parse(text).map_err(|error| Refusal::field("chatId", &error))
 }
 
 impl Session {
@@ -269,6 +269,7 @@ fn refused(refusal: Refusal) -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use super::super::events::InChat;
     use super::*;
 
     #[test]
@@ -304,6 +305,27 @@ mod tests {
         for shallow in [many, brackets] {
             assert!(!is_too_deep(&shallow), "{shallow}");
         }
+    }
+
+    #[test]
+    fn a_refusal_speaks_of_the_payload_and_not_of_our_types() {
+        for (payload, said) in [
+            ("null", "invalid type: null, expected an object"),
+            (
+                r#"{"chatId":1}"#,
+                "invalid type: integer `1`, expected a string",
+            ),
+            ("{}", "missing field `chatId`"),
+        ] {
+            let refusal = parse::<InChat<'_>>(payload).err();
+            let message = refusal.map(|refusal| refusal.message).unwrap_or_default();
+            assert!(message.starts_with(said), "{message}");
+        }
+        let refusal = parse_chat("").err();
+        assert_eq!(
+            refusal.map(|refusal| refusal.message).as_deref(),
+            Some("chatId must not be empty")
+        );
     }
 
     #[test]
