@@ -72,6 +72,8 @@ async fn admit(
 ) -> Result<(), ErrorCode> {
     let refusals = socket.req_parts().extensions.get::<Arc<Refusals>>();
     if refusals.is_some_and(|refusals| refusals.exhausted()) {
+        let outcome = AuthOutcome::RateLimited.into();
+        bridge.metrics.auth.get_or_create(&outcome).inc();
         return Err(ErrorCode::RateLimited);
     }
     if bridge.live.is_draining() {
