@@ -131,6 +131,7 @@ async fn what_the_table_does_not_allow_is_refused_with_its_code() {
     let world = World::with(&[
         ("LIMIT_CHATS_PER_CONNECTION", "1"),
         ("LIMIT_MESSAGE_SIZE", "1KiB"),
+        ("LIMIT_WATCHED_USERS", "1"),
     ])
     .await;
     let mut ann = world.in_chat("ann", "x").await;
@@ -160,6 +161,19 @@ async fn a_failure_without_acknowledgement_comes_back_as_an_event() {
         (error["event"].as_str(), error["error"]["code"].as_str()),
         (Some("send_message"), Some("not_joined"))
     );
+}
+
+#[tokio::test]
+async fn an_unknown_event_is_counted_and_answered_only_to_whoever_asks() {
+    let world = World::new().await;
+    let mut ann = world.connect("ann").await;
+    for name in ["no_such_event", "error", "disconnect", "__proto__", ""] {
+        ann.say(name, json!({})).await;
+    }
+    assert!(ann.heard().await.is_empty());
+    assert_eq!(world.metrics().events_unknown.get(), 5);
+    let answer = ann.ask("no_such_event", json!({})).await;
+    assert_eq!(answer["error"]["code"], "unknown_event");
 }
 
 #[tokio::test]
@@ -298,6 +312,11 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
         (
             "group_event",
             json!({ "chatId": "x", "type": "" }),
+            "invalid_payload",
+        ),
+        (
+            "watch_presence",
+            json!({ "userIds": ["ben", "cid"] }),
             "invalid_payload",
         ),
         ("app_state", json!({ "state": "asleep" }), "invalid_payload"),
