@@ -5,14 +5,12 @@ use crate::config::{Config, CorsOrigins, Transport};
 use crate::domain::quota::Quota;
 use crate::http::health::Health;
 use crate::socket::door::{Door, Origins};
-use crate::socket::rooms::Rooms;
-use crate::socket::{Limits, Live};
+use crate::socket::{Engine, Limits, Live};
 use crate::telemetry::logs::DroppedLines;
 use crate::{http, server};
 use anyhow::Context;
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};
-use socketioxide::layer::SocketIoLayer;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +29,7 @@ pub(super) struct Listeners {
 
 /// What is behind the listeners.
 pub(super) struct Doors {
-    pub(super) engine: SocketIoLayer<Rooms>,
+    pub(super) engine: Engine,
     pub(super) page: Router,
     pub(super) health: Health,
     pub(super) dropped_lines: Option<DroppedLines>,
@@ -68,7 +66,7 @@ impl Listeners {
         };
         let public = http::public(Arc::clone(&health))
             .merge(doors.page)
-            .layer(doors.engine)
+            .fallback_service(doors.engine)
             .layer(door)
             .layer(cors(&config.cors_origins));
         let admin = http::admin(health, Arc::clone(&ground.metrics), doors.dropped_lines);

@@ -30,7 +30,7 @@ pub enum MessageIdsError {
     None,
     #[error("must name at most {MAX_MESSAGE_IDS} messages")]
     TooMany,
-    #[error("each message id {0}")]
+    #[error("{0}, each of them")]
     BadId(TextError),
 }
 

@@ -157,6 +157,12 @@ impl Presence {
                     None => adopting = false,
                 },
                 () = grace_over => {
+                    // Somebody who is back in time may wait in the queue.
+                    for _ in 0..self.orders.len() {
+                        if let Ok(order) = self.orders.try_recv() {
+                            self.obey(order).await;
+                        }
+                    }
                     let now = self.outside.clock.instant();
                     self.expire(now).await;
                 }
@@ -293,3 +299,6 @@ impl Presence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,27 @@ use socketioxide::handler::{ConnectHandler, DisconnectHandler, FromMessageParts,
 use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide_core::Value;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Refused handshakes on one connection before it is hung up.
+/// Refused handshakes on one transport before no more are verified.
 const MAX_REFUSALS: u8 = 3;
+
+/// Refused handshakes on one transport; travels with the request that opened it.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(AtomicU8);
+
+impl Refusals {
+    /// One more; beyond the most that matter none is counted.
+    fn add(&self) {
+        if !self.exhausted() {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn exhausted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= MAX_REFUSALS
+    }
+}
 
 pub(super) fn open_namespace(io: &SocketIo<Rooms>, bridge: &Arc<Bridge>) {
     let admission = Arc::clone(bridge);
@@ -52,8 +70,10 @@ async fn admit(
     socket: &SocketRef<Rooms>,
     token: Option<String>,
 ) -> Result<(), ErrorCode> {
-    let line = socket.req_parts().extensions.get::<Arc<Line>>();
-    if line.is_some_and(|line| line.refusals() >= MAX_REFUSALS) {
+    let refusals = socket.req_parts().extensions.get::<Arc<Refusals>>();
+    if refusals.is_some_and(|refusals| refusals.exhausted()) {
+        let outcome = AuthOutcome::RateLimited.into();
+        bridge.metrics.auth.get_or_create(&outcome).inc();
         return Err(ErrorCode::RateLimited);
     }
     if bridge.live.is_draining() {
@@ -64,8 +84,8 @@ async fn admit(
         None => Err(VerifyError::Invalid),
     };
     let identity = verified.map_err(|error| {
-        if let Some(line) = line {
-            line.refuse();
+        if let Some(refusals) = refusals {
+            refusals.add();
         }
         refusal(error, &bridge.metrics)
     })?;
@@ -74,10 +94,10 @@ async fn admit(
         .auth
         .get_or_create(&AuthOutcome::Ok.into())
         .inc();
-    register(&bridge.live, socket, identity);
+    let mailbox = register(&bridge.live, socket, identity)?;
     // Draining may have begun while the token was verified: then nobody told this mailbox.
     if bridge.live.is_draining() {
-        bridge.live.remove(socket.id);
+        bridge.live.remove(&mailbox);
         return Err(ErrorCode::Draining);
     }
     Ok(())
@@ -93,16 +113,22 @@ fn refusal(error: VerifyError, metrics: &Metrics) -> ErrorCode {
     code
 }
 
-fn register(live: &Live, socket: &SocketRef<Rooms>, identity: Identity) {
+fn register(
+    live: &Live,
+    socket: &SocketRef<Rooms>,
+    identity: Identity,
+) -> Result<Arc<Mailbox>, ErrorCode> {
     let mailbox = Arc::new(Mailbox::new(identity, socket.id));
-    if socket.transport_type() == socketioxide::TransportType::Websocket
-        && let Some(line) = socket.req_parts().extensions.get::<Arc<Line>>()
-    {
+    if let Some(line) = socket.req_parts().extensions.get::<Arc<Line>>() {
         mailbox.set_line(Arc::clone(line));
+    }
+    if !live.insert(Arc::clone(&mailbox)) {
+        // Both would share a socket id, and with it their rooms.
+        return Err(ErrorCode::Unavailable);
     }
     socket.on_fallback(Inbox(Arc::clone(&mailbox)));
     socket.on_disconnect(Inbox(Arc::clone(&mailbox)));
-    live.insert(socket.id, mailbox);
+    Ok(mailbox)
 }
 
 /// Takes every event of one socket, whatever its name, in packet order and without a task for each.

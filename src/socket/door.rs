@@ -1,8 +1,10 @@
 //! Between HTTP and socketioxide: who may knock, and how little is remembered of the knock.
 
-use super::Live;
+use super::auth::Refusals;
 use super::line::Line;
+use super::{Live, PATH};
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{
     Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
 };
@@ -14,9 +16,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
-
-/// socketioxide's path (its default).
-const PATH: &str = "/socket.io";
 
 /// What is read of a head behind the door: engineioxide wants the key of a handshake (`transport/ws.rs`).
 const KEPT_OF_UPGRADES: &[HeaderName] = &[header::SEC_WEBSOCKET_KEY];
@@ -89,10 +88,7 @@ where
 
 impl Door {
     fn check<B>(&self, request: &Request<B>) -> Result<(), (StatusCode, &'static str)> {
-        let query = request.uri().query().unwrap_or_default();
-        if query
-            .split('&')
-            .any(|pair| pair.starts_with("token=") || pair.starts_with("auth="))
+        if query(request.uri()).any(|pair| pair.starts_with("token=") || pair.starts_with("auth="))
         {
             // Query strings end up in the logs of every proxy on the way.
             return Err((
@@ -122,7 +118,8 @@ impl Door {
     /// buffer: sixteen KiB for each idle connection (`perf.md` 1).
     fn shrink<B>(&self, request: Request<B>) -> Request<B> {
         let (mut parts, body) = request.into_parts();
-        let kept = if parts.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+        let upgrade = is_upgrade(&parts);
+        let kept = if upgrade {
             KEPT_OF_UPGRADES
         } else {
             KEPT_OF_OTHERS
@@ -139,10 +136,13 @@ impl Door {
         parts.headers = headers;
         // The router has left what only it needs.
         let mut extensions = Extensions::new();
+        extensions.insert(Arc::new(Refusals::default()));
         if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
             extensions.insert(upgrade);
         }
-        if let Some(line) = parts.extensions.remove::<Arc<Line>>() {
+        // A connection that carries polls may carry those of many sessions, behind a proxy of many people.
+        if upgrade && let Some(line) = parts.extensions.remove::<Arc<Line>>() {
+            self.note_move(&parts.uri, &line);
             extensions.insert(line);
         }
         parts.extensions = extensions;
@@ -152,28 +152,26 @@ impl Door {
         {
             parts.uri = uri;
         }
-        self.note_upgrade(&parts);
         Request::from_parts(parts, body)
     }
 
     /// A session that moves from polling to a WebSocket has a line of its own from here on.
-    fn note_upgrade(&self, parts: &axum::http::request::Parts) {
-        if !parts.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
-            return;
-        }
-        let sid = parts
-            .uri
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("sid="));
-        let mailbox = sid
-            .and_then(|sid| Sid::from_str(sid).ok())
-            .and_then(|sid| self.live.get(sid));
-        if let (Some(mailbox), Some(line)) = (mailbox, parts.extensions.get::<Arc<Line>>()) {
-            mailbox.set_line(Arc::clone(line));
+    fn note_move(&self, uri: &Uri, line: &Arc<Line>) {
+        let sid = query(uri).find_map(|pair| pair.strip_prefix("sid="));
+        if let Some(sid) = sid.and_then(|sid| Sid::from_str(sid).ok()) {
+            self.live.moved(sid, line);
         }
     }
+}
+
+/// Will engineioxide take it for a WebSocket (`service/parser.rs`, `transport/ws.rs`)?
+fn is_upgrade(parts: &Parts) -> bool {
+    parts.headers.contains_key(header::SEC_WEBSOCKET_KEY)
+        && query(&parts.uri).any(|pair| pair == "transport=websocket")
+}
+
+fn query(uri: &Uri) -> impl Iterator<Item = &str> {
+    uri.query().unwrap_or_default().split('&')
 }
 
 /// A page served by the bridge itself (the demo) has the bridge's own host as its origin.

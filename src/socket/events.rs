@@ -149,14 +149,14 @@ pub struct Handshake {
 
 /// `join_chat`, `leave_chat`, `typing`, `stop_typing`.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct InChat<'a> {
     #[serde(borrow)]
     pub chat_id: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct SendMessage<'a> {
     #[serde(borrow)]
     pub chat_id: Cow<'a, str>,
@@ -175,7 +175,7 @@ pub enum ReceiptKind {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct SendReceipt<'a> {
     #[serde(borrow)]
     pub chat_id: Cow<'a, str>,
@@ -184,7 +184,7 @@ pub struct SendReceipt<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct SendGroupEvent<'a> {
     #[serde(borrow)]
     pub chat_id: Cow<'a, str>,
@@ -195,7 +195,7 @@ pub struct SendGroupEvent<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub struct Watch {
     pub user_ids: Vec<String>,
 }
@@ -208,12 +208,14 @@ pub enum AppState {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub struct SetAppState {
     /// Checked today, acted upon when `PRESENCE_BACKGROUND_GRACE` arrives.
     pub state: AppState,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub struct RefreshToken {
     pub token: String,
 }

@@ -28,8 +28,6 @@ const REST: Duration = Duration::from_millis(25);
 #[derive(Debug, Default)]
 pub struct Line {
     state: AtomicU8,
-    /// Refused handshakes on this connection.
-    refused: AtomicU8,
     flushes: AtomicU64,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -47,17 +45,9 @@ impl Line {
         self.raise(CUT);
     }
 
-    /// Counts a refused handshake and tells how many there were before.
-    pub(crate) fn refuse(&self) -> u8 {
-        self.refused
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                Some(n.saturating_add(1))
-            })
-            .unwrap_or(u8::MAX)
-    }
-
-    pub(crate) fn refusals(&self) -> u8 {
-        self.refused.load(Ordering::Relaxed)
+    /// The connection is closed and dropped.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state() == GONE
     }
 
     /// How often the writer has handed everything to the system.
@@ -71,7 +61,7 @@ impl Line {
         loop {
             tokio::time::sleep(REST).await;
             let now = self.flushes();
-            if (now == seen && now != before) || self.state() == GONE {
+            if (now == seen && now != before) || self.is_gone() {
                 return;
             }
             seen = now;
@@ -82,7 +72,7 @@ impl Line {
     pub(crate) async fn gone(&self) {
         poll_fn(|cx| {
             self.mourner.register(cx.waker());
-            if self.state() == GONE {
+            if self.is_gone() {
                 Poll::Ready(())
             } else {
                 Poll::Pending
@@ -248,14 +238,5 @@ mod tests {
         let line = Arc::new(Line::default());
         let stream = OnLine::new(tokio::io::duplex(4).0, Arc::clone(&line), ());
         let ((), ()) = tokio::join!(line.gone(), async { drop(stream) });
-    }
-
-    #[test]
-    fn refusals_are_counted_without_wrapping() {
-        let line = Line::default();
-        for _ in 0..300 {
-            line.refuse();
-        }
-        assert_eq!(line.refusals(), u8::MAX);
     }
 }

@@ -117,12 +117,17 @@ impl Mailbox {
         std::mem::replace(&mut self.lock().suspect, true)
     }
 
+    /// While a line stands no other takes its place: a second WebSocket for one session is refused.
     pub(crate) fn set_line(&self, line: Arc<Line>) {
-        self.lock().line = Some(line);
+        let mut state = self.lock();
+        if state.line.as_ref().is_none_or(|line| line.is_gone()) {
+            state.line = Some(line);
+        }
     }
 
+    /// `None` while polling, and after a move to a WebSocket that failed.
     pub(crate) fn line(&self) -> Option<Arc<Line>> {
-        self.lock().line.clone()
+        self.lock().line.clone().filter(|line| !line.is_gone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

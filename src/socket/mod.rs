@@ -23,13 +23,17 @@ use crate::services::typing::Typing;
 use crate::store::chats::Chats;
 use crate::store::connections::Connections;
 use crate::telemetry::metrics::{CloseReason, Metrics};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use events::ErrorCode;
+use line::Line;
 use mailbox::{End, Mailbox};
 use prometheus_client::metrics::counter::Counter;
 use rooms::Rooms;
 use serde::ser::{Error as _, Serialize, Serializer};
 use socketioxide::extract::SocketRef;
-use socketioxide::layer::SocketIoLayer;
+use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SendError, SocketError, SocketIo, TransportType};
 use socketioxide_core::Sid;
 use std::collections::HashMap;
@@ -38,7 +42,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
+/// socketioxide's path (its default).
+const PATH: &str = "/socket.io";
 /// How often the registry is held against what socketioxide still knows.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 /// A client has this long from the transport's opening to a successful CONNECT.
@@ -87,24 +94,62 @@ pub struct Bridge {
 /// The live sockets of this process, by socket id, and whether more may come.
 #[derive(Default)]
 pub struct Live {
-    mailboxes: Mutex<HashMap<Sid, Arc<Mailbox>>>,
+    known: Mutex<Known>,
     draining: AtomicBool,
     last_connection: AtomicU64,
-    /// Set once, when it is built.
+    /// Both are set once, when they are built.
     io: OnceLock<SocketIo<Rooms>>,
+    engine: OnceLock<Engine>,
+}
+
+/// Answers every request to [`PATH`]; the others are unknown to it.
+pub type Engine = SocketIoService<Router, Rooms>;
+
+#[derive(Default)]
+struct Known {
+    mailboxes: HashMap<Sid, Arc<Mailbox>>,
+    /// The lines of sessions that moved to a WebSocket before they had a mailbox.
+    moved: HashMap<Sid, Arc<Line>>,
 }
 
 impl Live {
-    fn insert(&self, sid: Sid, mailbox: Arc<Mailbox>) {
-        self.lock().insert(sid, mailbox);
+    /// `false`: the session before on the same transport has not ended yet.
+    fn insert(&self, mailbox: Arc<Mailbox>) -> bool {
+        let mut known = self.lock();
+        if known.mailboxes.contains_key(&mailbox.sid) {
+            return false;
+        }
+        if let Some(line) = known.moved.remove(&mailbox.sid) {
+            mailbox.set_line(line);
+        }
+        known.mailboxes.insert(mailbox.sid, mailbox);
+        true
     }
 
     fn get(&self, sid: Sid) -> Option<Arc<Mailbox>> {
-        self.lock().get(&sid).cloned()
+        self.lock().mailboxes.get(&sid).cloned()
     }
 
-    fn remove(&self, sid: Sid) {
-        self.lock().remove(&sid);
+    fn remove(&self, mailbox: &Arc<Mailbox>) {
+        let mut known = self.lock();
+        if known
+            .mailboxes
+            .get(&mailbox.sid)
+            .is_some_and(|found| Arc::ptr_eq(found, mailbox))
+        {
+            known.mailboxes.remove(&mailbox.sid);
+        }
+    }
+
+    /// A session moves from polling to a WebSocket, which is its line from here on. A stock client does
+    /// so while its token is still being verified.
+    fn moved(&self, sid: Sid, line: &Arc<Line>) {
+        let mut known = self.lock();
+        if let Some(mailbox) = known.mailboxes.get(&sid) {
+            mailbox.set_line(Arc::clone(line));
+        } else if known.moved.get(&sid).is_none_or(|line| line.is_gone()) {
+            known.moved.insert(sid, Arc::clone(line));
+        }
     }
 
     /// A reader's send buffer was full: it misses something from here on, so it has to go.
@@ -116,6 +161,15 @@ impl Live {
 
     fn socket(&self, sid: Sid) -> Option<SocketRef<Rooms>> {
         self.io.get()?.get_socket(sid)
+    }
+
+    /// Ends a polling session with its client's own word for it; socketioxide has none (`socket.rs`).
+    async fn end_polling(&self, sid: Sid) {
+        let close = Request::post(format!("{PATH}/?EIO=4&transport=polling&sid={sid}"));
+        if let (Some(engine), Ok(close)) = (self.engine.get(), close.body(Body::from("1"))) {
+            // Refused where there is no such session any more, which is as well.
+            drop(engine.clone().oneshot(close).await);
+        }
     }
 
     /// Would the next packet find no room in the send buffer?
@@ -136,15 +190,13 @@ impl Live {
     /// From now on nobody is let in, and everybody inside is told to reconnect elsewhere.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        for mailbox in self.lock().values() {
+        for mailbox in self.lock().mailboxes.values() {
             mailbox.close(End::Closed(ErrorCode::Draining));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Arc<Mailbox>>> {
-        self.mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +210,7 @@ impl Serialize for Unwritable {
 
 /// Builds socketioxide with every limit set; its own defaults are made for trusted clients
 /// (64 MiB messages, 10,000 attachments: engineioxide `config.rs`, socketioxide-core `parser.rs`).
-pub fn build(limits: &Limits, live: &Arc<Live>) -> (SocketIoLayer<Rooms>, SocketIo<Rooms>) {
+pub fn build(limits: &Limits, live: &Arc<Live>) -> (Engine, SocketIo<Rooms>) {
     let frame = limits.message_size + FRAME_OVERHEAD;
     // Attachments are reachable before authentication, and the protocol has none.
     let parser = ParserConfig::common()
@@ -179,12 +231,13 @@ pub fn build(limits: &Limits, live: &Arc<Live>) -> (SocketIoLayer<Rooms>, Socket
     } else {
         builder.transports([TransportType::Websocket])
     };
-    let (layer, io) = builder
+    let (engine, io) = builder
         .with_adapter::<Rooms>(Arc::clone(live))
-        .build_layer();
-    // Built twice would be a mistake of the composition; the first one stays.
+        .build_with_inner_svc(Router::new());
+    // Built twice would be a mistake of the composition; the first ones stay.
     live.io.set(io.clone()).unwrap_or_default();
-    (layer, io)
+    live.engine.set(engine.clone()).unwrap_or_default();
+    (engine, io)
 }
 
 /// Opens the namespace; from here on clients are served.
@@ -202,17 +255,17 @@ pub async fn audit(io: SocketIo<Rooms>, bridge: Arc<Bridge>, stop: CancellationT
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let registered: Vec<(Sid, Arc<Mailbox>)> = bridge
-            .live
-            .lock()
-            .iter()
-            .map(|(sid, mailbox)| (*sid, Arc::clone(mailbox)))
-            .collect();
-        for (sid, mailbox) in registered {
+        let registered: Vec<Arc<Mailbox>> = {
+            let mut known = bridge.live.lock();
+            // Transports that ended before anybody connected over them.
+            known.moved.retain(|_, line| !line.is_gone());
+            known.mailboxes.values().cloned().collect()
+        };
+        for mailbox in registered {
             // Twice unknown: a socket that is just connecting is registered before it is known.
-            if io.get_socket(sid).is_none() && mailbox.suspect() {
+            if io.get_socket(mailbox.sid).is_none() && mailbox.suspect() {
                 mailbox.close(End::Gone(CloseReason::Audit));
-                bridge.live.remove(sid);
+                bridge.live.remove(&mailbox);
                 bridge.metrics.registry_audit_fixed.inc();
             }
         }

@@ -160,18 +160,15 @@ impl Session {
         self.socket.leave_all();
         let joined = std::mem::take(&mut self.joined);
         if bridge.connections.close(&self.user, self.id) {
-            bridge.chats.linger(
-                &self.user,
-                joined,
-                now.instant + bridge.limits.presence_grace,
-            );
+            let until = now.instant + bridge.limits.presence_grace;
+            bridge.chats.linger(&self.user, joined, now.instant, until);
         } else {
             for chat in &joined {
                 bridge.chats.leave(&self.user, chat);
             }
         }
         bridge.presence.disconnected(&self.user, self.id, now).await;
-        bridge.live.remove(self.socket.id);
+        bridge.live.remove(&self.mailbox);
         bridge.metrics.connections.dec();
         bridge
             .metrics
@@ -212,11 +209,18 @@ impl Session {
             }
         })
         .await;
-        if line.is_none() || !code.reconnect() {
+        if !code.reconnect() {
             // Refused when the buffer is full or the socket gone; the line is cut below then.
             self.socket.clone().disconnect().unwrap_or_default();
         }
-        let Some(line) = line else { return };
+        let Some(line) = line else {
+            // At a drain the process ends sooner than that, and the transport with it.
+            if code != ErrorCode::Draining {
+                tokio::time::sleep(FAREWELL).await;
+                self.bridge.live.end_polling(self.socket.id).await;
+            }
+            return;
+        };
         let heard = told.is_ok()
             && tokio::time::timeout(FAREWELL, line.written(before))
                 .await
@@ -227,7 +231,7 @@ impl Session {
     /// Ends the transport: in order, unless the client is known not to listen or does not take the end.
     async fn hang_up(&self, in_order: bool) {
         let Some(line) = self.mailbox.line() else {
-            return;
+            return self.bridge.live.end_polling(self.socket.id).await;
         };
         line.finish();
         if !in_order || tokio::time::timeout(FAREWELL, line.gone()).await.is_err() {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long after its time a seat is kept for [`Chats::depart`] to find.
 const SLACK: Duration = Duration::from_secs(30);
+/// From how many seats on those of an earlier time are not kept once more.
+const MOST_KEPT: usize = 1_000;
 
 #[derive(Default)]
 pub struct Chats {
@@ -81,19 +83,27 @@ impl Chats {
         self.lock().rise(user, chat, None);
     }
 
-    /// The user's last connection closed: the seats in `chats` are kept until `until`.
-    pub fn linger(&self, user: &UserId, chats: Vec<ChatId>, until: Instant) {
+    /// The user's last connection closed at `now`: the seats in `chats` are kept until `until`, and so are
+    /// those still kept from the time before. Whoever comes back only to break off again before the chats
+    /// are joined again was not seen to go.
+    pub fn linger(&self, user: &UserId, mut chats: Vec<ChatId>, now: Instant, until: Instant) {
         let mut inner = self.lock();
         for chat in &chats {
             inner.rise(user, chat, Some(until));
         }
-        let before = if chats.is_empty() {
-            inner.lingering.remove(user)
-        } else {
-            inner.lingering.insert(user.clone(), chats)
-        };
-        for chat in before.unwrap_or_default() {
-            inner.clear(user, &chat, |seat_until| seat_until < until);
+        let left = chats.len();
+        for chat in inner.lingering.remove(user).unwrap_or_default() {
+            if chats[..left].contains(&chat) {
+                continue;
+            }
+            if chats.len() < MOST_KEPT && inner.keep(user, &chat, now, until) {
+                chats.push(chat);
+            } else {
+                inner.clear(user, &chat);
+            }
+        }
+        if !chats.is_empty() {
+            inner.lingering.insert(user.clone(), chats);
         }
     }
 
@@ -105,9 +115,7 @@ impl Chats {
             .into_iter()
             .filter_map(|chat| {
                 let connections = inner.chats.get(&chat).map_or(0, |here| here.connections);
-                inner
-                    .clear(user, &chat, |_| true)
-                    .then_some((chat, connections))
+                inner.clear(user, &chat).then_some((chat, connections))
             })
             .collect()
     }
@@ -171,20 +179,33 @@ impl Inner {
         if seat.connections == 0 {
             seat.until = until;
             if until.is_none() {
-                self.clear(user, chat, |_| true);
+                self.clear(user, chat);
             }
         }
     }
 
-    /// Removes an empty seat whose time `over` accepts; tells whether it did.
-    fn clear(&mut self, user: &UserId, chat: &ChatId, over: impl Fn(Instant) -> bool) -> bool {
+    /// Keeps an empty seat longer whose time is not over yet; tells whether it did.
+    fn keep(&mut self, user: &UserId, chat: &ChatId, now: Instant, until: Instant) -> bool {
+        let here = self.chats.get_mut(chat);
+        let seat = here.and_then(|here| here.seats.get_mut(user));
+        match seat.and_then(|seat| seat.until.as_mut()) {
+            Some(kept) if *kept > now => {
+                *kept = until;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes an empty seat; tells whether it did.
+    fn clear(&mut self, user: &UserId, chat: &ChatId) -> bool {
         let Some(here) = self.chats.get_mut(chat) else {
             return false;
         };
         let empty = here
             .seats
             .get(user)
-            .is_some_and(|seat| seat.connections == 0 && seat.until.is_none_or(over));
+            .is_some_and(|seat| seat.connections == 0);
         if empty {
             here.seats.remove(user);
             if here.seats.is_empty() {

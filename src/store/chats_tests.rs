@@ -39,7 +39,7 @@ fn first_connection_arrives_second_does_not() {
 fn others_are_seen_while_they_linger() {
     let (chats, now) = (Chats::default(), start());
     chats.join(&user("ann"), &chat("x"), now, 10);
-    chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
+    chats.linger(&user("ann"), vec![chat("x")], now, now + GRACE);
     assert_eq!(
         chats.join(&user("ben"), &chat("x"), now, 10).others,
         [user("ann")]
@@ -54,7 +54,7 @@ fn others_are_seen_while_they_linger() {
 fn return_within_the_grace_is_silent_and_leaves_nothing_to_tell() {
     let (chats, now) = (Chats::default(), start());
     chats.join(&user("ann"), &chat("x"), now, 10);
-    chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
+    chats.linger(&user("ann"), vec![chat("x")], now, now + GRACE);
     assert!(
         !chats
             .join(&user("ann"), &chat("x"), now + GRACE / 2, 10)
@@ -69,7 +69,7 @@ fn return_within_the_grace_is_silent_and_leaves_nothing_to_tell() {
 fn return_after_the_grace_is_an_arrival() {
     let (chats, now) = (Chats::default(), start());
     chats.join(&user("ann"), &chat("x"), now, 10);
-    chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
+    chats.linger(&user("ann"), vec![chat("x")], now, now + GRACE);
     assert!(
         chats
             .join(&user("ann"), &chat("x"), now + GRACE, 10)
@@ -84,7 +84,7 @@ fn departure_names_the_chats_joined_at_the_end_and_their_size() {
     chats.join(&user("ann"), &chat("y"), now, 10);
     chats.join(&user("ben"), &chat("x"), now, 10);
     chats.leave(&user("ann"), &chat("y"));
-    chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
+    chats.linger(&user("ann"), vec![chat("x")], now, now + GRACE);
     assert_eq!(chats.depart(&user("ann")), [(chat("x"), 1)]);
     assert_eq!(chats.depart(&user("ann")), [], "told once");
     assert_eq!(chats.len(), 1, "ben is still there");
@@ -103,13 +103,40 @@ fn a_second_device_keeps_the_seat() {
 }
 
 #[test]
-fn lingering_again_elsewhere_gives_up_the_older_seats() {
+fn lingering_again_elsewhere_gives_up_the_seats_whose_time_is_over() {
     let (chats, now) = (Chats::default(), start());
     chats.join(&user("ann"), &chat("x"), now, 10);
-    chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
+    chats.linger(&user("ann"), vec![chat("x")], now, now + GRACE);
     chats.join(&user("ann"), &chat("y"), now, 10);
-    chats.linger(&user("ann"), vec![chat("y")], now + GRACE * 2);
+    chats.linger(&user("ann"), vec![chat("y")], now + GRACE, now + GRACE * 2);
     assert_eq!(chats.depart(&user("ann")), [(chat("y"), 0)]);
+    assert!(chats.is_empty());
+}
+
+#[test]
+fn whoever_breaks_off_again_before_joining_departs_from_the_old_seats() {
+    let (chats, now) = (Chats::default(), start());
+    chats.join(&user("ann"), &chat("x"), now, 10);
+    chats.join(&user("ann"), &chat("y"), now, 10);
+    chats.linger(&user("ann"), vec![chat("x"), chat("y")], now, now + GRACE);
+    let again = now + GRACE / 2;
+    chats.join(&user("ann"), &chat("y"), again, 10);
+    chats.linger(&user("ann"), vec![chat("y")], again, again + GRACE);
+    let ben = chats.join(&user("ben"), &chat("x"), now + GRACE, 10);
+    assert_eq!(ben.others, [user("ann")], "not seen to go yet");
+    assert_eq!(chats.depart(&user("ann")), [(chat("y"), 0), (chat("x"), 1)]);
+}
+
+#[test]
+fn flapping_from_chat_to_chat_keeps_a_bounded_number_of_seats() {
+    let (chats, now) = (Chats::default(), start());
+    for n in 0..MOST_KEPT + 100 {
+        let here = chat(&format!("c{n}"));
+        chats.join(&user("ann"), &here, now, 10);
+        chats.linger(&user("ann"), vec![here], now, now + GRACE);
+    }
+    assert_eq!(chats.len(), MOST_KEPT);
+    assert_eq!(chats.depart(&user("ann")).len(), MOST_KEPT);
     assert!(chats.is_empty());
 }
 
@@ -117,7 +144,7 @@ fn lingering_again_elsewhere_gives_up_the_older_seats() {
 fn sweep_drops_seats_nobody_came_back_to() {
     let (chats, now) = (Chats::default(), start());
     chats.join(&user("ann"), &chat("x"), now, 10);
-    chats.linger(&user("ann"), vec![chat("x")], now + GRACE);
+    chats.linger(&user("ann"), vec![chat("x")], now, now + GRACE);
     chats.sweep(now + GRACE);
     assert_eq!(chats.len(), 1, "kept a while for the departure");
     chats.sweep(now + GRACE + SLACK);

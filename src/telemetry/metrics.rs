@@ -52,7 +52,7 @@ macro_rules! labels {
 labels! {
     /// How a handshake ended.
     AuthLabels { outcome: AuthOutcome =
-        Ok => "ok", Expired => "expired", Invalid => "invalid", Unavailable => "unavailable", TooLarge => "too_large" }
+        Ok => "ok", Expired => "expired", Invalid => "invalid", Unavailable => "unavailable", RateLimited => "rate_limited" }
     /// Why a token was refused; never told to the client.
     TokenLabels { reason: TokenFault =
         Size => "size", Format => "format", Algorithm => "algorithm", KeyId => "key_id", Signature => "signature",

@@ -131,10 +131,11 @@ async fn what_the_table_does_not_allow_is_refused_with_its_code() {
     let world = World::with(&[
         ("LIMIT_CHATS_PER_CONNECTION", "1"),
         ("LIMIT_MESSAGE_SIZE", "1KiB"),
+        ("LIMIT_WATCHED_USERS", "1"),
     ])
     .await;
     let mut ann = world.in_chat("ann", "x").await;
-    for (event, payload, code) in refused() {
+    for (event, payload, code) in refused_messages().into_iter().chain(refused_elsewhere()) {
         let answer = ann.ask(event, payload.clone()).await;
         assert_eq!(answer["ok"], false, "{event} {payload}");
         assert_eq!(answer["error"]["code"], code, "{event} {payload}: {answer}");
@@ -160,6 +161,19 @@ async fn a_failure_without_acknowledgement_comes_back_as_an_event() {
         (error["event"].as_str(), error["error"]["code"].as_str()),
         (Some("send_message"), Some("not_joined"))
     );
+}
+
+#[tokio::test]
+async fn an_unknown_event_is_counted_and_answered_only_to_whoever_asks() {
+    let world = World::new().await;
+    let mut ann = world.connect("ann").await;
+    for name in ["no_such_event", "error", "disconnect", "__proto__", ""] {
+        ann.say(name, json!({})).await;
+    }
+    assert!(ann.heard().await.is_empty());
+    assert_eq!(world.metrics().events_unknown.get(), 5);
+    let answer = ann.ask("no_such_event", json!({})).await;
+    assert_eq!(answer["error"]["code"], "unknown_event");
 }
 
 #[tokio::test]
@@ -233,7 +247,12 @@ async fn no_payload_holds_a_socket_id_of_somebody_else() {
 }
 
 /// Event, payload and the code it is refused with, for a connection that has joined `x`.
-fn refused() -> Vec<(&'static str, Value, &'static str)> {
+/// An array in an array in an array …
+fn nested(levels: u32) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!([inner]))
+}
+
+fn refused_messages() -> Vec<(&'static str, Value, &'static str)> {
     let long = "a".repeat(129);
     vec![
         (
@@ -262,8 +281,19 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
             json!({ "chatId": "x", "message": "a".repeat(1024) }),
             "too_large",
         ),
+        (
+            "send_message",
+            json!({ "chatId": "x", "message": nested(64) }),
+            "invalid_payload",
+        ),
         ("send_message", json!("x"), "invalid_payload"),
         ("send_message", Value::Null, "invalid_payload"),
+    ]
+}
+
+fn refused_elsewhere() -> Vec<(&'static str, Value, &'static str)> {
+    let long = "a".repeat(129);
+    vec![
         ("join_chat", json!({ "chatId": "y" }), "too_many_chats"),
         ("join_chat", json!({ "chatId": ".." }), "invalid_payload"),
         ("join_chat", json!({ "chatId": long }), "invalid_payload"),
@@ -288,6 +318,11 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
         (
             "group_event",
             json!({ "chatId": "x", "type": "" }),
+            "invalid_payload",
+        ),
+        (
+            "watch_presence",
+            json!({ "userIds": ["ben", "cid"] }),
             "invalid_payload",
         ),
         ("app_state", json!({ "state": "asleep" }), "invalid_payload"),

@@ -72,6 +72,10 @@ async fn a_fourth_handshake_on_one_transport_is_not_even_verified() {
         .await;
         assert_eq!(answer.as_str(), format!(r#"44{{"message":"{code}"}}"#));
     }
+    for (outcome, handshakes) in [("invalid", 3.0), ("rate_limited", 1.0)] {
+        let name = format!("bridge_auth_total{{outcome=\"{outcome}\"}}");
+        assert!((world.metric(&name).await - handshakes).abs() < f64::EPSILON);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Strangers on the wire: each loses its own connection, and nobody else notices.
 
 use crate::phone::soon;
+use crate::polling;
 use crate::wire::{Wire, frame};
 use crate::world::{World, get, skip};
 use serde_json::json;
@@ -151,11 +152,9 @@ async fn a_transport_that_was_refused_or_left_is_closed() {
 
 /// A session over polling: its id, and a client to ask with.
 async fn polling(bridge: SocketAddr) -> (reqwest::Client, String) {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("http://{bridge}/socket.io/?EIO=4&transport=polling");
-    let opened = client.get(url).send().await.unwrap().text().await.unwrap();
-    let opened: serde_json::Value = serde_json::from_str(&opened[1..]).unwrap();
-    (client, opened["sid"].as_str().unwrap().to_owned())
+    let client = polling::client();
+    let sid = polling::open(&client, bridge).await;
+    (client, sid)
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod fence;
 mod hostile;
 mod library;
 mod overload;
+mod polling;
 mod presence;
 mod production;
 mod sweep;

@@ -1,7 +1,8 @@
 //! Who is online, as people hear it and as the database says it.
 
-use crate::world::World;
+use crate::world::{World, skip};
 use serde_json::json;
+use std::time::Duration;
 
 /// Long enough that a reconnect is within it on any machine.
 const LONG: (&str, &str) = ("PRESENCE_GRACE", "30s");
@@ -79,6 +80,24 @@ async fn a_reconnect_within_the_grace_is_silent() {
         .until_metric("bridge_presence_absorbed_total", 1.0)
         .await;
     assert_eq!(world.writes_of("ann"), 1, "one write, of the first arrival");
+}
+
+#[tokio::test]
+async fn whoever_comes_back_and_breaks_off_before_joining_is_heard_to_go() {
+    let world = World::with(&[LONG]).await;
+    let mut ben = world.in_chat("ben", "x").await;
+    let ann = world.in_chat("ann", "x").await;
+    assert_eq!(ben.hear("presence").await["online"], true);
+    ann.leave().await;
+    world.until_metric("bridge_connections", 1.0).await;
+    world.connect("ann").await.leave().await;
+    world.until_metric("bridge_connections", 1.0).await;
+    skip(Duration::from_secs(30)).await;
+    let gone = ben.hear("presence").await;
+    assert_eq!(
+        (gone["userId"].as_str(), gone["online"].as_bool()),
+        (Some("ann"), Some(false))
+    );
 }
 
 #[tokio::test]

@@ -36,6 +36,28 @@ impl Wire {
         wire
     }
 
+    /// The WebSocket to which the polling session `sid` asks to move.
+    pub(crate) async fn moving(self, address: SocketAddr, sid: &str) -> Self {
+        let mut wire = self;
+        let head = format!(
+            "GET /socket.io/?EIO=4&transport=websocket&sid={sid} HTTP/1.1\r\nHost: {address}\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        wire.say(head.as_bytes()).await;
+        wire.until("\r\n\r\n").await;
+        wire
+    }
+
+    /// Completes the move.
+    pub(crate) async fn moved(self) -> Self {
+        let mut wire = self;
+        wire.text("2probe").await;
+        wire.until("3probe").await;
+        wire.text("5").await;
+        wire
+    }
+
     /// Sends what the other side still takes.
     pub(crate) async fn say(&mut self, bytes: &[u8]) {
         // A bridge that has had enough closes; what matters is what it says.

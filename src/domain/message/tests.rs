@@ -161,7 +161,7 @@ fn refusals_name_their_limit() {
     let long = TextError::TooLong { max: 64 };
     assert_eq!(long.to_string(), "must have at most 64 characters");
     let ids = MessageIdsError::BadId(TextError::Empty);
-    assert_eq!(ids.to_string(), "each message id must not be empty");
+    assert_eq!(ids.to_string(), "must not be empty, each of them");
     let many = MessageIdsError::TooMany.to_string();
     assert_eq!(many, "must name at most 100 messages");
 }

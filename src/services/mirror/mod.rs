@@ -90,6 +90,12 @@ pub struct MirrorEnded;
 pub struct MirrorHandle(mpsc::Sender<(UserId, Record)>);
 
 impl MirrorHandle {
+    /// One whose queue a test reads itself.
+    #[cfg(test)]
+    pub(super) fn to(queue: mpsc::Sender<(UserId, Record)>) -> Self {
+        Self(queue)
+    }
+
     /// From now on the database should say `record` of `user`. Waits while the queue is full.
     pub async fn want(&self, user: UserId, record: Record) -> Result<(), MirrorEnded> {
         self.0.send((user, record)).await.map_err(|_| MirrorEnded)

@@ -100,7 +100,8 @@ impl Session {
         let chat = self.joined_chat(&sent.chat_id)?;
         let bridge = &self.bridge;
         if let Some(id) = &sent.client_message_id {
-            let id = ClientMessageId::parse(id).map_err(|error| Refusal::payload(&error))?;
+            let id = ClientMessageId::parse(id)
+                .map_err(|error| Refusal::field("clientMessageId", &error))?;
             if let Verdict::Duplicate { delivered_at } =
                 bridge.messages.accept(&self.user, &chat, &id, now)
             {
@@ -134,8 +135,8 @@ impl Session {
     pub(super) fn receipt(&mut self, payload: &str) -> Handled<'static> {
         let sent: SendReceipt<'_> = parse(payload)?;
         let chat = self.joined_chat(&sent.chat_id)?;
-        let message_ids =
-            MessageIds::parse(sent.message_ids).map_err(|error| Refusal::payload(&error))?;
+        let message_ids = MessageIds::parse(sent.message_ids)
+            .map_err(|error| Refusal::field("messageIds", &error))?;
         let receipt = ReceiptNotice {
             chat_id: chat.as_str(),
             message_ids: message_ids.as_slice(),
@@ -155,7 +156,8 @@ impl Session {
     pub(super) fn group_event(&mut self, payload: &str) -> Handled<'static> {
         let sent: SendGroupEvent<'_> = parse(payload)?;
         let chat = self.joined_chat(&sent.chat_id)?;
-        let kind = GroupEventType::parse(&sent.kind).map_err(|error| Refusal::payload(&error))?;
+        let kind =
+            GroupEventType::parse(&sent.kind).map_err(|error| Refusal::field("type", &error))?;
         let delivered_at = self.bridge.clock.unix().0;
         let event = GroupEventNotice {
             chat_id: chat.as_str(),

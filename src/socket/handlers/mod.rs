@@ -17,6 +17,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+/// Deeper than any app's message. A parser that recurses (the Java client's) dies of thousands of levels,
+/// and with it the app of everybody in the chat.
+const MAX_NESTING: usize = 64;
+
 /// Why an event was refused; becomes the error of its acknowledgement or an `event_error`.
 pub(super) struct Refusal {
     code: ErrorCode,
@@ -33,8 +37,8 @@ impl Refusal {
         }
     }
 
-    fn payload(error: &impl fmt::Display) -> Self {
-        Self::new(ErrorCode::InvalidPayload, error.to_string())
+    fn field(name: &str, error: &impl fmt::Display) -> Self {
+        Self::new(ErrorCode::InvalidPayload, format!("{name} {error}"))
     }
 
     fn into_body(self) -> ErrorBody {
@@ -72,7 +76,8 @@ type Handled<'a> = Result<Reply<'a>, Refusal>;
 /// socketioxide has parsed the frame as a whole to find its handler (`socket.rs`, `recv_event`), so a frame
 /// as every client writes it is only cut here: the payload is most of it, and is parsed once more anyway.
 fn read(frame: &str) -> Option<(ClientEvent, &str)> {
-    let (name, rest) = frame.strip_prefix("[\"")?.split_once('"')?;
+    let name = frame.strip_prefix('[')?.trim_start().strip_prefix('"')?;
+    let (name, rest) = name.split_once('"')?;
     // Escapes are legal in any string. One of a quote ends the name early, and no event has such a name.
     let name = if name.contains('\\') {
         Cow::Owned(serde_json::from_str(&format!("\"{name}\"")).ok()?)
@@ -84,15 +89,34 @@ fn read(frame: &str) -> Option<(ClientEvent, &str)> {
     Some((ClientEvent::parse(&name)?, payload.trim()))
 }
 
+/// Is anything in this JSON text nested deeper than [`MAX_NESTING`]?
+fn is_too_deep(json: &str) -> bool {
+    if json.len() <= MAX_NESTING {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    json.bytes().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_NESTING
+    })
+}
+
 /// What follows the payload (a stock client cannot send it by accident) is ignored.
 fn parse<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_str(payload);
-    T::deserialize(&mut reader).map_err(|error| Refusal::payload(&error))
+    T::deserialize(&mut reader)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidPayload, error.to_string()))
 }
 
 fn parse_chat(text: &str) -> Result<ChatId, Refusal> {
-    ChatId::parse(text)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidPayload, format!("chatId {error}")))
+    ChatId::parse(text).map_err(|error| Refusal::field("chatId", &error))
 }
 
 impl Session {
@@ -110,7 +134,7 @@ impl Session {
             }
             return None;
         };
-        let handled = match admitted.and_then(|()| self.check_size(payload)) {
+        let handled = match admitted.and_then(|()| self.check_form(payload)) {
             Err(refusal) => Err(refusal),
             Ok(()) => match event {
                 ClientEvent::SendMessage => self.send_message(payload, now).map(Reply::Delivered),
@@ -174,11 +198,15 @@ impl Session {
             })
     }
 
-    fn check_size(&self, payload: &str) -> Result<(), Refusal> {
+    fn check_form(&self, payload: &str) -> Result<(), Refusal> {
         let limit = self.bridge.limits.message_size;
         if payload.len() > limit {
             let message = format!("the payload is larger than {limit} bytes");
             return Err(Refusal::new(ErrorCode::TooLarge, message));
+        }
+        if is_too_deep(payload) {
+            let message = format!("the payload is nested deeper than {MAX_NESTING} levels");
+            return Err(Refusal::new(ErrorCode::InvalidPayload, message));
         }
         Ok(())
     }
@@ -241,6 +269,7 @@ fn refused(refusal: Refusal) -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use super::super::events::InChat;
     use super::*;
 
     #[test]
@@ -248,6 +277,7 @@ mod tests {
         for (frame, payload) in [
             (r#"["typing",{"chatId":"x"}]"#, r#"{"chatId":"x"}"#),
             (r#"["typing" , {"chatId":"]"} ]"#, r#"{"chatId":"]"}"#),
+            (r#"[ "typing",1]"#, "1"),
             (r#"["typing"]"#, "null"),
             (r#"["t\u0079ping",[1]]"#, "[1]"),
             (r#"["typing",1,2]"#, "1,2"),
@@ -263,6 +293,39 @@ mod tests {
         ] {
             assert_eq!(read(frame), None, "{frame}");
         }
+    }
+
+    #[test]
+    fn nesting_is_counted_outside_of_strings() {
+        let nested = |levels: usize| "[".repeat(levels) + "{}" + &"]".repeat(levels);
+        assert!(!is_too_deep(&nested(MAX_NESTING - 1)));
+        assert!(is_too_deep(&nested(MAX_NESTING)));
+        let many = format!("[{}]", vec!["{}"; MAX_NESTING * 2].join(","));
+        let brackets = format!(r#"["{}\"{0}"]"#, "[".repeat(MAX_NESTING * 2));
+        for shallow in [many, brackets] {
+            assert!(!is_too_deep(&shallow), "{shallow}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_speaks_of_the_payload_and_not_of_our_types() {
+        for (payload, said) in [
+            ("null", "invalid type: null, expected an object"),
+            (
+                r#"{"chatId":1}"#,
+                "invalid type: integer `1`, expected a string",
+            ),
+            ("{}", "missing field `chatId`"),
+        ] {
+            let refusal = parse::<InChat<'_>>(payload).err();
+            let message = refusal.map(|refusal| refusal.message).unwrap_or_default();
+            assert!(message.starts_with(said), "{message}");
+        }
+        let refusal = parse_chat("").err();
+        assert_eq!(
+            refusal.map(|refusal| refusal.message).as_deref(),
+            Some("chatId must not be empty")
+        );
     }
 
     #[test]
