@@ -44,20 +44,17 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
                 Command::Run | Command::Check => app::start(config, around)?,
             };
             tracing::info!(public = %running.public, admin = %running.admin, "serving");
-            let broken = tokio::select! {
-                asked = server::asked_to_stop() => asked.map(|()| false)?,
-                () = running.deposed() => false,
-                () = running.broken() => true,
-            };
+            tokio::select! {
+                asked = server::asked_to_stop() => asked?,
+                () = running.deposed() => {}
+            }
             tracing::info!("draining");
             let patience = running.drain_timeout();
-            let drained = tokio::select! {
+            tokio::select! {
                 drained = tokio::time::timeout(patience, running.drain()) => {
                     drained.map_err(|_| anyhow::anyhow!("the drain took longer than DRAIN_TIMEOUT"))
                 }
                 _ = server::asked_to_stop() => Err(anyhow::anyhow!("told to end again: the drain was not finished")),
-            };
-            anyhow::ensure!(!broken, "a part of the bridge broke; a new process has to take over");
-            drained
+            }
         })
 }

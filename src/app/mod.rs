@@ -24,10 +24,8 @@ use crate::store::connections::Connections;
 use crate::telemetry::logs::DroppedLines;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use axum::Router;
-use futures_util::FutureExt;
 use socketioxide::SocketIo;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -59,7 +57,7 @@ pub struct Running {
     close: CancellationToken,
     /// Tells the mirror to flush what is left and end.
     flush: CancellationToken,
-    mirroring: JoinHandle<Option<Drained>>,
+    mirroring: JoinHandle<Drained>,
     standing: watch::Receiver<Standing>,
     drain_timeout: Duration,
     on_drain: OnDrain,
@@ -72,8 +70,6 @@ struct Ground {
     /// Ends the background tasks.
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// A background task has panicked.
-    broken: CancellationToken,
 }
 
 impl Ground {
@@ -83,7 +79,6 @@ impl Ground {
             metrics: Arc::new(Metrics::new()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            broken: CancellationToken::new(),
         }
     }
 
@@ -101,28 +96,14 @@ impl Ground {
 
     /// Runs a task that minds the stop by itself.
     fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(self.watched(task));
+        self.tasks.spawn(task);
     }
 
     /// Runs a task that knows no end.
     fn run_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
-        self.run(async move {
-            stop.run_until_cancelled(task).await;
-        });
-    }
-
-    /// The task, and the word that it has broken: each of them is needed for what is said to be true.
-    fn watched<F: Future>(&self, task: F) -> impl Future<Output = Option<F::Output>> + use<F> {
-        let (broken, metrics) = (self.broken.clone(), Arc::clone(&self.metrics));
-        async move {
-            let done = AssertUnwindSafe(task).catch_unwind().await;
-            if done.is_err() {
-                metrics.panics.inc();
-                broken.cancel();
-            }
-            done.ok()
-        }
+        self.tasks
+            .spawn(async move { stop.run_until_cancelled(task).await });
     }
 }
 
@@ -135,7 +116,7 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     let (verify, health) = firebase::identity(config, &ground, health)?;
     let (mirror, health) = firebase::mirror(config, &ground, health)?;
     let flush = CancellationToken::new();
-    let mirroring = tokio::spawn(ground.watched(mirror.task.run(flush.clone())));
+    let mirroring = tokio::spawn(mirror.task.run(flush.clone()));
 
     let (engine, io) = socket::build(&front::limits(config), &live);
     let connections = Arc::new(Connections::new(config.limit_connections_per_user));
@@ -282,11 +263,6 @@ impl Running {
         }
     }
 
-    /// Returns when a background task has broken: what is left of the bridge should make way for a new process.
-    pub async fn broken(&self) {
-        self.ground.broken.cancelled().await;
-    }
-
     /// Not ready, nobody new, everybody told to reconnect, the truth flushed: in this order, within the drain timeout.
     pub async fn drain(self) {
         let Self {
@@ -317,11 +293,11 @@ impl Running {
         }
         flush.cancel();
         match mirroring.await {
-            Ok(Some(Drained { unwritten: 0 })) => tracing::info!("drained"),
-            Ok(Some(Drained { unwritten })) => {
+            Ok(Drained { unwritten: 0 }) => tracing::info!("drained"),
+            Ok(Drained { unwritten }) => {
                 tracing::error!(unwritten, "drained, but the database is behind");
             }
-            Ok(None) | Err(_) => tracing::error!("drained, but the mirror was broken"),
+            Err(error) => tracing::error!(%error, "the mirror broke"),
         }
         ground.stop.cancel();
         ground.tasks.close();
@@ -339,23 +315,4 @@ fn flush_budget(drain_timeout: Duration) -> Duration {
     drain_timeout
         .saturating_sub(MARGIN)
         .mul_f64(1.0 - SESSIONS_SHARE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_task_that_breaks_is_noticed() {
-        let ground = Ground::new(Clock::system());
-        ground.run(async {});
-        ground.run_until_stop(std::future::pending());
-        ground.stop.cancel();
-        ground.tasks.close();
-        ground.tasks.wait().await;
-        assert!(!ground.broken.is_cancelled(), "to end is not to break");
-        ground.run(async { panic!("on purpose") });
-        ground.broken.cancelled().await;
-        assert_eq!(ground.metrics.panics.get(), 1);
-    }
 }
