@@ -51,7 +51,7 @@ pub(super) fn identity(
         }
     };
     let keys = Keys::new(keys_url, clock.clone(), Arc::clone(metrics)).context("AUTH_KEYS_URL")?;
-    ground.run_until_stop({
+    ground.run_until_stop("keys", {
         let keys = keys.clone();
         async move { keys.keep_fresh().await }
     });

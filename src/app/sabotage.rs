@@ -37,6 +37,8 @@ enum Protection {
     Sweep,
     /// Graces get the time back in which the process stood still.
     Standstill,
+    /// No background task panics; without it, the audit does.
+    Soundness,
 }
 
 /// Leaves out what the environment names.
@@ -117,6 +119,7 @@ impl Sabotage {
     }
 
     pub(super) async fn audit(self, audit: impl Future<Output = ()>) {
+        assert!(!self.without(Protection::Soundness), "sabotage");
         if !self.without(Protection::Audit) {
             audit.await;
         }
