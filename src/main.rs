@@ -44,17 +44,19 @@ fn run(command: Command, config: &Config, around: Surroundings) -> anyhow::Resul
                 Command::Run | Command::Check => app::start(config, around)?,
             };
             tracing::info!(public = %running.public, admin = %running.admin, "serving");
-            tokio::select! {
-                asked = server::asked_to_stop() => asked?,
-                () = running.deposed() => {}
-            }
+            let end = tokio::select! {
+                asked = server::asked_to_stop() => asked.map_err(anyhow::Error::from),
+                () = running.deposed() => Ok(()),
+                () = running.broken() => Err(anyhow::anyhow!("a part of the bridge broke")),
+            };
             tracing::info!("draining");
             let patience = running.drain_timeout();
-            tokio::select! {
+            let drained = tokio::select! {
                 drained = tokio::time::timeout(patience, running.drain()) => {
                     drained.map_err(|_| anyhow::anyhow!("the drain took longer than DRAIN_TIMEOUT"))
                 }
                 _ = server::asked_to_stop() => Err(anyhow::anyhow!("told to end again: the drain was not finished")),
-            }
+            };
+            end.and(drained)
         })
 }

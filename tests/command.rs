@@ -87,3 +87,38 @@ fn a_start_that_fails_says_why() {
     let log = text(&output.stdout);
     assert!(log.contains(&format!("PORT={port}")), "{log}");
 }
+
+/// Everything free, and what is sabotaged.
+#[cfg(feature = "sabotage")]
+fn sabotaged(list: &str) -> Output {
+    let settings = [
+        ("PORT", "0"),
+        ("ADMIN_LISTEN", "127.0.0.1:0"),
+        ("DEV_AUTH_PORT", "0"),
+        ("DEV_DATABASE_PORT", "0"),
+        ("SABOTAGE", list),
+    ];
+    run(&["dev"], &settings)
+}
+
+/// A loop that died in silence would go on serving with half of its truth.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_background_task_that_panics_ends_the_process_aloud() {
+    let output = sabotaged("soundness");
+    assert_eq!(output.status.code(), Some(1));
+    let log = text(&output.stdout);
+    assert!(log.contains("a part of the bridge broke"), "{log}");
+    assert!(log.contains("drained"), "in order: {log}");
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn sabotage_is_told_aloud_and_an_unknown_protection_ends_the_start() {
+    let output = sabotaged("audit,gravity");
+    assert_eq!(output.status.code(), Some(1));
+    let log = text(&output.stdout);
+    let told = log.lines().find(|line| line.contains("audit,gravity"));
+    assert!(told.is_some_and(|line| line.contains("ERROR")), "{log}");
+    assert!(log.contains("there is no protection `gravity`"), "{log}");
+}

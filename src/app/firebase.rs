@@ -51,7 +51,7 @@ pub(super) fn identity(
         }
     };
     let keys = Keys::new(keys_url, clock.clone(), Arc::clone(metrics)).context("AUTH_KEYS_URL")?;
-    ground.run_until_stop({
+    ground.run_until_stop("keys", {
         let keys = keys.clone();
         async move { keys.keep_fresh().await }
     });
@@ -103,6 +103,8 @@ pub(super) fn mirror(
         fence: config.presence_fence == config::Fence::Rules,
         jitter: rand::random::<f64>,
     };
+    #[cfg(feature = "sabotage")]
+    let options = ground.sabotage.mirror(options);
     let (adopt, adopted) = mpsc::channel(1);
     let (handle, standing, task) = mirror::mirror(
         options,

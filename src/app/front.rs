@@ -72,17 +72,13 @@ impl Listeners {
         let admin = http::admin(health, Arc::clone(&ground.metrics), doors.dropped_lines);
         let places = server::connection_limit(config.limit_connections);
         let metrics = Arc::clone(&ground.metrics);
-        ground.run(server::serve(self.public, public, places, metrics, close));
+        let serving = server::serve(self.public, public, places, metrics, close);
+        ground.run("public listener", serving);
         // The operators' own connections are not among those that they look at.
         let metrics = Arc::default();
         let stop = ground.stop.clone();
-        ground.run(server::serve(
-            self.admin,
-            admin,
-            ADMIN_PLACES,
-            metrics,
-            stop,
-        ));
+        let serving = server::serve(self.admin, admin, ADMIN_PLACES, metrics, stop);
+        ground.run("admin listener", serving);
     }
 }
 

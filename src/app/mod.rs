@@ -5,6 +5,9 @@
 pub mod dev;
 mod firebase;
 mod front;
+mod ground;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 
 use crate::clock::Clock;
 use crate::config::{Config, OnDrain};
@@ -24,6 +27,7 @@ use crate::store::connections::Connections;
 use crate::telemetry::logs::DroppedLines;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use axum::Router;
+use ground::Ground;
 use socketioxide::SocketIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,70 +61,37 @@ pub struct Running {
     close: CancellationToken,
     /// Tells the mirror to flush what is left and end.
     flush: CancellationToken,
-    mirroring: JoinHandle<Drained>,
+    mirroring: JoinHandle<Option<Drained>>,
     standing: watch::Receiver<Standing>,
     drain_timeout: Duration,
     on_drain: OnDrain,
 }
 
-/// What everything stands on.
-struct Ground {
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    /// Ends the background tasks.
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Ground {
-    fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            metrics: Arc::new(Metrics::new()),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        }
-    }
-
-    fn announcer(
-        &self,
-        io: &SocketIo<Rooms>,
-        connections: &Arc<Connections<Arc<Mailbox>>>,
-    ) -> Arc<dyn Announce> {
-        Arc::new(Announcer {
-            io: io.clone(),
-            connections: Arc::clone(connections),
-            metrics: Arc::clone(&self.metrics),
-        })
-    }
-
-    /// Runs a task that minds the stop by itself.
-    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
-    }
-
-    /// Runs a task that knows no end.
-    fn run_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks
-            .spawn(async move { stop.run_until_cancelled(task).await });
-    }
-}
-
 /// Starts everything; returns when clients are accepted. Call it inside a tokio runtime.
 pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     let listeners = front::Listeners::bind(config)?;
-    let ground = Ground::new(around.clock);
+    let ground = Ground::new(around.clock.clone());
+    #[cfg(feature = "sabotage")]
+    let (ref config, ground) = sabotage::of_process(config, ground, &listeners)?;
+    compose(config, ground, listeners, around)
+}
+
+fn compose(
+    config: &Config,
+    ground: Ground,
+    listeners: front::Listeners,
+    around: Surroundings,
+) -> anyhow::Result<Running> {
     let live = Arc::new(Live::default());
     let health = Health::default().with(draining(&live));
     let (verify, health) = firebase::identity(config, &ground, health)?;
     let (mirror, health) = firebase::mirror(config, &ground, health)?;
     let flush = CancellationToken::new();
-    let mirroring = tokio::spawn(mirror.task.run(flush.clone()));
+    let mirroring = tokio::spawn(ground.watched("mirror", mirror.task.run(flush.clone())));
 
     let (engine, io) = socket::build(&front::limits(config), &live);
     let connections = Arc::new(Connections::new(config.limit_connections_per_user));
-    let announce = ground.announcer(&io, &connections);
+    let announce = announcer(&io, &connections, &ground);
     let chats = Arc::new(Chats::default());
     let outside = Outside {
         chats: Arc::clone(&chats),
@@ -142,7 +113,10 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     };
     let bridge = Arc::new(bridge(config, &ground, parts));
     socket::open(&io, &bridge);
-    ground.run(socket::audit(io, Arc::clone(&bridge), ground.stop.clone()));
+    let audit = socket::audit(io, Arc::clone(&bridge), ground.stop.clone());
+    #[cfg(feature = "sabotage")]
+    let audit = ground.sabotage.clone().audit(audit);
+    ground.run("audit", audit);
 
     let close = CancellationToken::new();
     let (public, admin) = listeners.addresses()?;
@@ -158,7 +132,6 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
         (doors, Arc::clone(&bridge.live)),
         close.clone(),
     );
-    let (drain_timeout, on_drain) = (config.drain_timeout, config.presence_on_drain);
     Ok(Running {
         public,
         admin,
@@ -168,8 +141,20 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
         flush,
         mirroring,
         standing: mirror.standing,
-        drain_timeout,
-        on_drain,
+        drain_timeout: config.drain_timeout,
+        on_drain: config.presence_on_drain,
+    })
+}
+
+fn announcer(
+    io: &SocketIo<Rooms>,
+    connections: &Arc<Connections<Arc<Mailbox>>>,
+    ground: &Ground,
+) -> Arc<dyn Announce> {
+    Arc::new(Announcer {
+        io: io.clone(),
+        connections: Arc::clone(connections),
+        metrics: Arc::clone(&ground.metrics),
     })
 }
 
@@ -190,9 +175,13 @@ fn presence(
     adopted: mpsc::Receiver<Adopted>,
     outside: Outside,
 ) -> PresenceHandle {
+    #[cfg(feature = "sabotage")]
+    let adopted = ground.sabotage.adopted(adopted);
     let graces = (config.presence_grace, config.presence_start_grace);
     let (presence, handle) = Presence::new(graces, adopted, outside);
-    ground.run(presence.run(ground.stop.clone()));
+    #[cfg(feature = "sabotage")]
+    let presence = ground.sabotage.presence(presence);
+    ground.run("presence", presence.run(ground.stop.clone()));
     handle
 }
 
@@ -203,7 +192,7 @@ fn typing(config: &Config, ground: &Ground, announce: Arc<dyn Announce>) -> Arc<
         Arc::clone(&ground.metrics),
     );
     let typing = Arc::new(typing);
-    ground.run({
+    ground.run("typing", {
         let (typing, stop) = (Arc::clone(&typing), ground.stop.clone());
         async move { typing.run(&*announce, stop).await }
     });
@@ -263,6 +252,11 @@ impl Running {
         }
     }
 
+    /// Returns when a part that runs in the background has panicked: this process should end.
+    pub async fn broken(&self) {
+        self.ground.broken.cancelled().await;
+    }
+
     /// Not ready, nobody new, everybody told to reconnect, the truth flushed: in this order, within the drain timeout.
     pub async fn drain(self) {
         let Self {
@@ -293,11 +287,11 @@ impl Running {
         }
         flush.cancel();
         match mirroring.await {
-            Ok(Drained { unwritten: 0 }) => tracing::info!("drained"),
-            Ok(Drained { unwritten }) => {
+            Ok(Some(Drained { unwritten: 0 })) => tracing::info!("drained"),
+            Ok(Some(Drained { unwritten })) => {
                 tracing::error!(unwritten, "drained, but the database is behind");
             }
-            Err(error) => tracing::error!(%error, "the mirror broke"),
+            Ok(None) | Err(_) => tracing::error!("drained without a mirror"),
         }
         ground.stop.cancel();
         ground.tasks.close();

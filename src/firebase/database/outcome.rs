@@ -4,13 +4,13 @@ use super::target::is_database_host;
 use crate::services::ports::{ReadError, WriteError};
 use crate::telemetry::metrics::RequestOutcome;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use url::Url;
 
 /// A longer pause is not believed; it would be taken for an outage.
-const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 /// A reason is for a log line.
 const MAX_REASON_CHARS: usize = 200;
 
@@ -70,9 +70,12 @@ pub(super) fn read_result(asked: Result<Answer, Fault>) -> Result<Vec<u8>, ReadE
         Fault::NotSent | Fault::Ambiguous => ReadError::Unavailable,
         Fault::TooLarge => ReadError::Denied("the answer is too large".to_owned()),
     })?;
+    let retry_after = answer.retry_after;
     match answer.status.as_u16() {
         200..=299 => Ok(answer.body),
-        408 | 429 | 500..=599 => Err(ReadError::Unavailable),
+        429 => Err(ReadError::Busy { retry_after }),
+        503 if retry_after.is_some() => Err(ReadError::Busy { retry_after }),
+        408 | 500..=599 => Err(ReadError::Unavailable),
         _ => Err(ReadError::Denied(reason(&answer))),
     }
 }
@@ -92,19 +95,25 @@ pub(super) fn read_label<T>(result: &Result<T, ReadError>) -> RequestOutcome {
     match result {
         Ok(_) => RequestOutcome::Ok,
         Err(ReadError::Unavailable) => RequestOutcome::NotSent,
+        Err(ReadError::Busy { .. }) => RequestOutcome::Busy,
         Err(ReadError::Denied(_)) => RequestOutcome::Denied,
     }
 }
 
-/// `Retry-After` in either of its forms: seconds, or a date to compare with `now`.
+/// `Retry-After` in either of its forms: seconds, or a date to compare with that of the answer;
+/// `now` by our own clock, which may be wrong, serves where the answer has none.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let date = |text| httpdate::parse_http_date(text).ok();
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let pause = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(now)
-            .unwrap_or_default(),
+        Err(_) => {
+            let answered = headers
+                .get(DATE)
+                .and_then(|value| date(value.to_str().ok()?));
+            let since = answered.unwrap_or(now);
+            date(text)?.duration_since(since).unwrap_or_default()
+        }
     };
     Some(pause.min(MAX_RETRY_AFTER))
 }
@@ -114,11 +123,13 @@ pub(super) fn system_time(unix_ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(unix_ms)
 }
 
-/// The database's own words, made fit for a log line.
+/// The database's own words, made fit for a log line, and what the operator can do about it.
 pub(super) fn reason(answer: &Answer) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let mut text = format!("status {}", answer.status.as_u16());
-    if let Some(error) = body.get("error").and_then(Value::as_str) {
+    let status = answer.status.as_u16();
+    let mut text = format!("status {status}");
+    let error = body.get("error").and_then(Value::as_str);
+    if let Some(error) = error {
         text.push_str(": ");
         text.extend(error.chars().take(MAX_REASON_CHARS).flat_map(printable));
     }
@@ -129,10 +140,31 @@ pub(super) fn reason(answer: &Answer) -> String {
         .filter(|url| is_database_host(url))
         .and_then(Url::host_str)
     {
-        text.push_str("; the database is at https://");
+        text.push_str("; set FIREBASE_DATABASE_URL to https://");
         text.push_str(host);
+    } else if let Some(remedy) = remedy(status, error.unwrap_or_default()) {
+        text.push_str("; ");
+        text.push_str(remedy);
     }
     text
+}
+
+/// Texts are not promised, statuses are: firebase.google.com/docs/reference/rest/database, "Error conditions".
+fn remedy(status: u16, error: &str) -> Option<&'static str> {
+    match status {
+        401 if error.starts_with("Unauthorized request") => Some(
+            "give the service account the role `Firebase Realtime Database Admin`, and its tokens \
+             the scopes firebase.database and userinfo.email",
+        ),
+        402 => Some("the plan's quota is used up: see usage and billing in the Firebase console"),
+        403 => Some(
+            "check the database's name in FIREBASE_DATABASE_URL, and that the service account \
+             may write to it",
+        ),
+        404 => Some("no database is at FIREBASE_DATABASE_URL: copy it from the Firebase console"),
+        423 => Some("the database is deactivated: enable it in the Firebase console"),
+        _ => None,
+    }
 }
 
 pub(super) fn printable(c: char) -> impl Iterator<Item = char> {

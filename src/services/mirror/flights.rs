@@ -1,9 +1,11 @@
 //! Which request starts when, and what its outcome means.
 
-use super::{ADOPTED_CHUNK, Adoption, LOOK_AGAIN, MirrorTask, adopt, outcome_of};
+use super::{
+    ADOPTED_CHUNK, Adoption, Known, LOOK_AGAIN, MirrorTask, adopt, missed_read, outcome_of,
+};
 use crate::domain::mirror::{Found, Outcome, Recheck};
 use crate::domain::time::UnixMillis;
-use crate::services::ports::{ReadError, Records, WriteError};
+use crate::services::ports::{ReadError, Record, Records, WriteError};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +16,9 @@ const REREAD_USERS: usize = 400;
 const REREAD_AT_ONCE: usize = 8;
 /// Heartbeat records of the dead removed in one pass.
 const MAX_BURIALS: usize = 100;
+
+/// Users in doubt, and what was read of them.
+pub(super) type Reread = Vec<(Recheck, Result<Option<Record>, ReadError>)>;
 
 /// The kinds of requests that may serve to find out whether the database is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,7 @@ impl MirrorTask {
     /// Starts every request whose time has come; after a failure, only one that asks whether the
     /// database is back.
     pub(super) fn start_due(&mut self, now: Instant) {
+        self.mind_silence(now);
         let Some(blocked) = self.core.blocked_until() else {
             for kind in Kind::Batch.turns() {
                 self.start(kind, now);
@@ -83,6 +89,7 @@ impl MirrorTask {
     fn due(&self, kind: Kind) -> Option<Instant> {
         match kind {
             Kind::Batch | Kind::Look if !self.gate.is_open() => None,
+            Kind::Batch if self.life.is_doubtful => None,
             Kind::Fence => self.gate.due().filter(|_| self.write.is_none()),
             Kind::Batch if self.standing.borrow().tried => self.core.next_deadline(),
             Kind::Batch => Some(self.core.next_deadline()?.max(self.patient_until)),
@@ -126,9 +133,12 @@ impl MirrorTask {
                 };
                 self.begin_reading();
                 let me = self.options.me.clone();
-                let waited_for = self.waited_for.clone();
+                let known = Known {
+                    waited_for: self.waited_for.clone(),
+                    doubtful: self.life.is_doubtful,
+                };
                 self.look = Some(Box::pin(async move {
-                    adopt(&*records, &me, time, &waited_for).await
+                    adopt(&*records, &me, time, &known).await
                 }));
             }
         }
@@ -174,9 +184,11 @@ impl MirrorTask {
     pub(super) fn beaten(&mut self, result: Result<UnixMillis, WriteError>, now: Instant) {
         let error = match result {
             Ok(time) => {
-                if self.database_time.replace((time, now)).is_none() {
+                let before = self.database_time.replace((time, now));
+                if before.is_none() {
                     self.next_look = Some(now);
                 }
+                self.mind_gap(before.map_or(time, |(before, _)| before), time, now);
                 self.next_beat = Some(now + self.options.heartbeat_interval);
                 self.core.reached(now);
                 return;
@@ -200,10 +212,14 @@ impl MirrorTask {
                 self.core.reached(now);
                 self.take_over(adoption, now);
             }
-            Err(ReadError::Unavailable) => self.missed(&Outcome::NotSent, false, now),
+            Err(error @ (ReadError::Unavailable | ReadError::Busy { .. })) => {
+                self.missed(&missed_read(&error), false, now);
+            }
             Err(ReadError::Denied(reason)) => {
                 tracing::error!(reason, "the database does not tell who is online");
                 self.next_look = Some(now + self.options.limits.denied_pause);
+                // Whoever may not look writes all the same, as at the start.
+                self.life.is_doubtful = false;
                 self.missed(&Outcome::Denied, true, now);
             }
         }
@@ -219,6 +235,14 @@ impl MirrorTask {
     }
 
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
+        if self.is_replaced(&adoption, now) {
+            self.gate.close();
+            return self.step_down();
+        }
+        if self.drain_until.is_some() {
+            self.next_look = None;
+            return;
+        }
         if let Some(online) = &adoption.online {
             let missing = self.core.compare(online, &self.touched, now);
             self.publisher.corrected(missing);
@@ -266,10 +290,10 @@ impl MirrorTask {
         }));
     }
 
-    pub(super) fn reread(&mut self, found: &[(Recheck, Found)], now: Instant) {
-        let late = found
+    pub(super) fn reread(&mut self, read: &Reread, now: Instant) {
+        let late = read
             .iter()
-            .filter(|(recheck, found)| self.core.observe(recheck, *found, now))
+            .filter(|(recheck, read)| self.core.observe(recheck, found(read), now))
             .count();
         if late > 0 {
             tracing::info!(
@@ -277,30 +301,34 @@ impl MirrorTask {
                 "old writes had landed late; they are put right"
             );
         }
-        if found.iter().any(|(_, found)| *found == Found::Unknown) {
-            self.missed(&Outcome::NotSent, false, now);
+        if let Some(error) = read.iter().find_map(|(_, read)| read.as_ref().err()) {
+            self.missed(&missed_read(error), false, now);
         }
     }
 }
 
+fn found(read: &Result<Option<Record>, ReadError>) -> Found {
+    match read {
+        Ok(Some(record)) => Found::Record(*record),
+        Ok(None) => Found::Nothing,
+        Err(_) => Found::Unknown,
+    }
+}
+
 /// Reads some users again, a few at a time, until the database fails.
-async fn reread(records: &dyn Records, rechecks: Vec<Recheck>) -> Vec<(Recheck, Found)> {
+async fn reread(records: &dyn Records, rechecks: Vec<Recheck>) -> Reread {
     let mut answers = Vec::with_capacity(rechecks.len());
     let mut failed = false;
     for chunk in rechecks.chunks(REREAD_AT_ONCE) {
         let reads = chunk.iter().map(|recheck| async move {
             if failed {
-                return Found::Unknown;
+                return Err(ReadError::Unavailable);
             }
-            match records.read(&recheck.user).await {
-                Ok(Some(record)) => Found::Record(record),
-                Ok(None) => Found::Nothing,
-                Err(ReadError::Unavailable | ReadError::Denied(_)) => Found::Unknown,
-            }
+            records.read(&recheck.user).await
         });
-        let found = join_all(reads).await;
-        failed |= found.contains(&Found::Unknown);
-        answers.extend(chunk.iter().cloned().zip(found));
+        let read = join_all(reads).await;
+        failed |= read.iter().any(Result::is_err);
+        answers.extend(chunk.iter().cloned().zip(read));
     }
     answers
 }

@@ -8,6 +8,7 @@ mod adoption;
 mod fence;
 mod flights;
 mod publish;
+mod silence;
 mod sweep;
 
 #[cfg(test)]
@@ -15,14 +16,15 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::domain::ids::UserId;
-use crate::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck, Sweep};
+use crate::domain::mirror::{Limits, Mirror, Outcome, Sweep};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{BoxFuture, ReadError, Record, Records, WriteError};
 use crate::telemetry::metrics::Metrics;
-pub use adoption::{AdoptedUser, Adoption, Process, adopt};
+pub use adoption::{AdoptedUser, Adoption, Known, Process, adopt};
 use fence::{Asked, Gate};
-use flights::Kind;
+use flights::{Kind, Reread};
 use publish::Publisher;
+use silence::Life;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +42,8 @@ const ADOPTED_CHUNK: usize = 1_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long batches wait for the first look, which may make them needless.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// A heartbeat is fresh for this many of its intervals.
+const FRESH_INTERVALS: u32 = 3;
 /// Time for removing one's own heartbeat when the drain has used up its own.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -87,15 +91,9 @@ pub struct MirrorEnded;
 
 /// Reports transitions to the mirror.
 #[derive(Clone, Debug)]
-pub struct MirrorHandle(mpsc::Sender<(UserId, Record)>);
+pub struct MirrorHandle(pub(super) mpsc::Sender<(UserId, Record)>);
 
 impl MirrorHandle {
-    /// One whose queue a test reads itself.
-    #[cfg(test)]
-    pub(super) fn to(queue: mpsc::Sender<(UserId, Record)>) -> Self {
-        Self(queue)
-    }
-
     /// From now on the database should say `record` of `user`. Waits while the queue is full.
     pub async fn want(&self, user: UserId, record: Record) -> Result<(), MirrorEnded> {
         self.0.send((user, record)).await.map_err(|_| MirrorEnded)
@@ -120,11 +118,12 @@ pub struct MirrorTask {
     write: Slot<Result<(), WriteError>>,
     beat: Slot<Result<UnixMillis, WriteError>>,
     look: Slot<Result<Adoption, ReadError>>,
-    reread: Slot<Vec<(Recheck, Found)>>,
+    reread: Slot<Reread>,
     page: Slot<Result<Swept, ReadError>>,
     sweep: Sweep,
     burial: Slot<Result<(), WriteError>>,
     gate: Gate,
+    life: Life,
     /// Batches wait until then for the first look.
     patient_until: Instant,
     next_beat: Option<Instant>,
@@ -147,7 +146,7 @@ enum Event {
     Written(Result<(), WriteError>),
     Beaten(Result<UnixMillis, WriteError>),
     Looked(Result<Adoption, ReadError>),
-    Reread(Vec<(Recheck, Found)>),
+    Reread(Reread),
     Swept(Result<Swept, ReadError>),
     Buried(Result<(), WriteError>),
     Fenced(Asked),
@@ -191,6 +190,7 @@ pub fn mirror(
         page: None,
         burial: None,
         gate,
+        life: Life::default(),
         next_look: None,
         database_time: None,
         waited_for: BTreeSet::new(),
@@ -296,7 +296,7 @@ impl MirrorTask {
         // One more try, however long the back-off is.
         self.core.reached(now);
         self.next_beat = None;
-        self.next_look = None;
+        self.next_look = self.life.is_doubtful.then_some(now);
         self.look = None;
         self.reread = None;
         self.page = None;
@@ -368,6 +368,16 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Of a read that was not refused for good.
+fn missed_read(error: &ReadError) -> Outcome {
+    match error {
+        ReadError::Unavailable | ReadError::Denied(_) => Outcome::NotSent,
+        ReadError::Busy { retry_after } => Outcome::Busy {
+            retry_after: *retry_after,
+        },
     }
 }
 
