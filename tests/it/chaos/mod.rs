@@ -18,6 +18,8 @@ mod site;
 mod swarm;
 
 mod connections;
+mod deploys;
+mod processes;
 
 /// Whether this is the run whose figures are published.
 #[expect(

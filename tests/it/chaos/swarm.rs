@@ -51,7 +51,7 @@ impl Log {
 /// What a user does who has lost the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Return {
-    /// As the stock client: after a pause, again and again.
+    /// As the stock client: after a pause, or that which `closing` names, again and again.
     Soon,
     /// At some moment of the time given.
     Within(Duration),
@@ -140,38 +140,46 @@ impl User {
         let mut lost = false;
         loop {
             let token = self.accounts.id_token(&self.name).unwrap();
+            let mut told = None;
             if let Ok(client) = Client::connect(self.door.address(), &token).await {
                 self.log.note(&self.name, What::Came);
-                self.stay(client).await;
+                told = self.stay(client).await;
                 lost = true;
             }
             let order = *self.order.borrow();
             let pause = match order {
                 Return::Never | Return::Leave => return,
                 Return::Within(time) if lost => time.mul_f64(rand::rng().random()),
-                Return::Soon | Return::Within(_) => {
-                    Duration::from_millis(rand::rng().random_range(PAUSE_MS))
-                }
+                Return::Soon | Return::Within(_) => told
+                    .unwrap_or_else(|| Duration::from_millis(rand::rng().random_range(PAUSE_MS))),
             };
             lost = false;
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Until the connection is over.
-    async fn stay(&mut self, mut client: Client) {
-        let over = async { while client.event().await.is_ok() {} };
+    /// Until the connection is over; with the pause that the bridge has asked for.
+    async fn stay(&mut self, mut client: Client) -> Option<Duration> {
+        let mut told = None;
+        let over = async {
+            while let Ok((event, payload)) = client.event().await {
+                if event == "closing" {
+                    told = payload["retryAfterMs"].as_u64().map(Duration::from_millis);
+                }
+            }
+        };
         let told_to_leave = async {
             let told = self.order.wait_for(|order| *order == Return::Leave).await;
             told.is_ok()
         };
         let leaves = tokio::select! {
             () = over => false,
-            told = told_to_leave => told,
+            leaves = told_to_leave => leaves,
         };
         self.log.note(&self.name, What::Gone);
         if leaves {
             client.leave().await;
         }
+        told
     }
 }
