@@ -201,7 +201,7 @@ async fn dev_needs_no_settings() {
 
 #[tokio::test]
 async fn when_file_descriptors_run_out_strangers_hear_503_until_there_are_some_again() {
-    let process = Process::with_files(160, "dev").await;
+    let process = Process::after("ulimit -n 160; exec", "dev", &[]).await;
     let accounts = accounts();
     let mut ann = process.connect(&accounts, "ann").await;
     let ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
