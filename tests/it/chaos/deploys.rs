@@ -3,10 +3,12 @@
 use super::checker::Findings;
 use super::client::Client;
 use super::figures::offline_row;
+use super::machine::all_online;
 use super::processes::{DRAIN, PATIENCE, at_rest, names, noise, offline_times};
 use super::scrape::{Page, Scraper};
 use super::site::Site;
 use super::sized;
+use super::starving::until_counted;
 use super::swarm::{Return, Swarm, What};
 use crate::process::Process;
 use futures_util::future::join_all;
@@ -24,12 +26,6 @@ const START_GRACE: Duration = Duration::from_secs(30);
 /// How often a process looks whether the others have ended.
 const LOOK: Duration = Duration::from_secs(5);
 const HANDOVER: (&str, &str) = ("PRESENCE_ON_DRAIN", "handover");
-
-async fn all_online(site: &Site, users: usize) {
-    for user in names(0..users) {
-        site.until_online(&user, true).await;
-    }
-}
 
 /// Ends in order, as whoever deploys asks it to.
 async fn end(process: Process) {
@@ -129,20 +125,11 @@ struct Overlap {
 }
 
 const MOVERS: usize = 10;
+const RECORDS: &str = "bridge_mirror_records_total";
 
 async fn records_sent(process: &Process) -> f64 {
     let page = Page::of(process.admin).await.unwrap();
-    page.value("bridge_mirror_records_total")
-}
-
-/// Until the process has begun to write so many more records.
-async fn until_sent(process: &Process, so_many: f64) {
-    let sent = async {
-        while records_sent(process).await < so_many {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, sent).await.unwrap();
+    page.value(RECORDS)
 }
 
 /// Whether the late write has come, for better or worse.
@@ -191,7 +178,7 @@ impl Overlap {
             swarm.log.note(&user, What::Gone);
             client.leave().await;
         }
-        until_sent(&old, sent + 1.0).await;
+        until_counted(&old, RECORDS, sent + 1.0).await;
         let new = site.start().await;
         let scraper = Scraper::of(&new);
         let _movers = Self::connect_movers(&site, &swarm).await;

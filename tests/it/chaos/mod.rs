@@ -19,7 +19,9 @@ mod swarm;
 
 mod connections;
 mod deploys;
+mod machine;
 mod processes;
+mod starving;
 
 /// Whether this is the run whose figures are published.
 #[expect(
