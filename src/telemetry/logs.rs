@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn a_stuck_reader_costs_lines_not_time_and_they_are_counted() {
         /// Never returns from a write until the test lets go.
-        struct Stuck(std::sync::mpsc::Receiver<()>);
+        struct Stuck(mpsc::Receiver<()>);
         impl Write for Stuck {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 self.0.recv().unwrap_or(());
@@ -309,7 +309,7 @@ mod tests {
                 Ok(())
             }
         }
-        let (let_go, stuck) = std::sync::mpsc::channel();
+        let (let_go, stuck) = mpsc::channel();
         let (writer, guard) = queue(Stuck(stuck), 8);
         let dropped = DroppedLines(writer.error_counter());
         let subscriber = subscriber(

@@ -64,6 +64,7 @@ pub(super) fn offline_times(site: &Site, users: &BTreeSet<String>, since: Instan
 }
 
 /// What is different in the full run.
+#[derive(Clone, Copy)]
 struct Scale {
     users: usize,
     settings: &'static [(&'static str, &'static str)],
@@ -76,35 +77,33 @@ struct Scale {
     bound: Duration,
 }
 
-fn scale() -> Scale {
-    sized(
-        Scale {
-            users: 100,
-            settings: &[
-                ("PRESENCE_GRACE", "1s"),
-                ("PRESENCE_START_GRACE", "10s"),
-                ("PRESENCE_HEARTBEAT_INTERVAL", "1s"),
-                ("FIREBASE_DATABASE_TIMEOUT", "2s"),
-            ],
-            // By then the last heartbeat is old.
-            down: Duration::from_millis(3_500),
-            start_grace: Duration::from_secs(10),
-            back: Duration::from_secs(8),
-            bound: Duration::from_secs(15),
-        },
-        Scale {
-            users: 2_000,
-            settings: &[],
-            down: Duration::from_secs(3),
-            start_grace: Duration::from_secs(30),
-            back: Duration::from_secs(10),
-            bound: Duration::from_secs(45),
-        },
-    )
-}
+const SMALL: Scale = Scale {
+    users: 100,
+    settings: &[
+        ("PRESENCE_GRACE", "1s"),
+        ("PRESENCE_START_GRACE", "10s"),
+        ("PRESENCE_HEARTBEAT_INTERVAL", "1s"),
+        ("FIREBASE_DATABASE_TIMEOUT", "2s"),
+    ],
+    // By then the last heartbeat is old.
+    down: Duration::from_millis(3_500),
+    start_grace: Duration::from_secs(10),
+    back: Duration::from_secs(8),
+    bound: Duration::from_secs(15),
+};
+
+const FULL: Scale = Scale {
+    users: 2_000,
+    settings: &[],
+    down: Duration::from_secs(3),
+    start_grace: Duration::from_secs(30),
+    back: Duration::from_secs(10),
+    bound: Duration::from_secs(45),
+};
 
 /// After a process was killed and another has started.
 struct Restarted {
+    scale: Scale,
     site: Site,
     swarm: Swarm,
     /// The fifth that never comes back, and what their `lastSeen` has to be.
@@ -115,11 +114,11 @@ struct Restarted {
     _process: Process,
 }
 
-async fn kill_and_restart(more: &[(&str, &str)]) -> Restarted {
+async fn kill_and_restart(scale: Scale, more: &[(&str, &str)]) -> Restarted {
     let Scale {
         users, down, back, ..
-    } = scale();
-    let site = Site::new(scale().settings).await;
+    } = scale;
+    let site = Site::new(scale.settings).await;
     let process = site.start().await;
     let scraper = Scraper::of(&process);
     let mut swarm = Swarm::of(&site, users - 1).await;
@@ -155,6 +154,7 @@ async fn kill_and_restart(more: &[(&str, &str)]) -> Restarted {
         swarm,
         lost,
         killed,
+        scale,
     }
 }
 
@@ -165,7 +165,7 @@ impl Restarted {
 
     /// From the kill on, whoever is back before the start grace is over goes unnoticed.
     fn promise(&self) -> Duration {
-        self.started - self.killed + scale().start_grace
+        self.started - self.killed + self.scale.start_grace
     }
 }
 
@@ -193,8 +193,9 @@ async fn until_beat(site: &Site, after: u64) {
 
 #[tokio::test]
 async fn after_a_kill_whoever_returns_was_never_away_and_the_others_go() {
-    let restarted = kill_and_restart(&[]).await;
+    let restarted = kill_and_restart(sized(SMALL, FULL), &[]).await;
     let Restarted {
+        scale,
         site,
         swarm,
         killed,
@@ -212,13 +213,10 @@ async fn after_a_kill_whoever_returns_was_never_away_and_the_others_go() {
     restarted.scraper.check();
     let times = offline_times(site, &restarted.lost(), *killed);
     let right = times.max().saturating_sub(*started - *killed);
-    let Scale { bound, users, .. } = scale();
-    offline_row(
-        8,
-        "process killed and restarted",
-        bound + scale().down,
-        &times,
-    );
+    let Scale {
+        bound, users, down, ..
+    } = *scale;
+    offline_row(8, "process killed and restarted", bound + down, &times);
     figure_row(
         7,
         &format!("SIGKILL, restart after 3 s, {users} users, 80 % back in 10 s"),
@@ -231,17 +229,20 @@ async fn after_a_kill_whoever_returns_was_never_away_and_the_others_go() {
 #[cfg(feature = "sabotage")]
 #[tokio::test]
 async fn without_adoption_whoever_never_returns_stays_online() {
-    let restarted = kill_and_restart(&[("SABOTAGE", "adoption")]).await;
+    let restarted = kill_and_restart(SMALL, &[("SABOTAGE", "adoption")]).await;
     let Restarted { site, swarm, .. } = &restarted;
-    let found = settled(site, &swarm.log, restarted.promise(), scale().bound).await;
+    let found = settled(site, &swarm.log, restarted.promise(), restarted.scale.bound).await;
     assert_eq!(found.wrong_at_rest, restarted.lost());
 }
 
 #[cfg(feature = "sabotage")]
 #[tokio::test]
 async fn without_the_start_grace_whoever_returns_was_away() {
-    let restarted =
-        kill_and_restart(&[("SABOTAGE", "start_grace"), ("PRESENCE_GRACE", "0ms")]).await;
+    let restarted = kill_and_restart(
+        SMALL,
+        &[("SABOTAGE", "start_grace"), ("PRESENCE_GRACE", "0ms")],
+    )
+    .await;
     let Restarted { site, swarm, .. } = &restarted;
     let found = at_rest(site, &swarm.log, restarted.promise()).await;
     assert!(!found.flaps.is_empty(), "{found:?}");
