@@ -1,9 +1,8 @@
 //! Deploys: for a while an old and a new process serve beside each other, on one database.
 
 use super::checker::Findings;
-use super::client::Client;
 use super::figures::offline_row;
-use super::machine::all_online;
+use super::machine::{all_online, come, die};
 use super::processes::{DRAIN, PATIENCE, at_rest, names, noise, offline_times};
 use super::scrape::{Page, Scraper};
 use super::site::Site;
@@ -17,6 +16,7 @@ use presence_bridge::dev::database::{DatabaseStandIn, Fault, Target};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// `PRESENCE_GRACE`'s default.
@@ -30,11 +30,11 @@ const HANDOVER: (&str, &str) = ("PRESENCE_ON_DRAIN", "handover");
 /// Ends in order, as whoever deploys asks it to.
 async fn end(process: Process) {
     process.signal(Signal::TERM);
-    ended(process).await;
+    ended(process, DRAIN + noise()).await;
 }
 
-async fn ended(process: Process) {
-    let (status, printed) = process.ended(DRAIN + noise()).await;
+async fn ended(process: Process, patience: Duration) {
+    let (status, printed) = process.ended(patience).await;
     assert_eq!(status.code(), Some(0), "{printed}");
 }
 
@@ -124,7 +124,6 @@ struct Overlap {
     beside: Duration,
 }
 
-const MOVERS: usize = 10;
 const RECORDS: &str = "bridge_mirror_records_total";
 
 async fn records_sent(process: &Process) -> f64 {
@@ -142,17 +141,6 @@ fn has_landed(database: &DatabaseStandIn) -> bool {
 }
 
 impl Overlap {
-    async fn connect_movers(site: &Site, swarm: &Swarm) -> Vec<(String, Client)> {
-        let mut movers = Vec::new();
-        for number in 0..MOVERS {
-            let user = format!("m{number}");
-            let client = Client::connect(site.door.address(), &site.token(&user)).await;
-            swarm.log.note(&user, What::Came);
-            movers.push((user, client.unwrap()));
-        }
-        movers
-    }
-
     /// Some users leave the old process, whose write that they are offline comes late, when they
     /// have long been with the new one; the others stay with the old one to its end.
     async fn run(self) -> Findings {
@@ -165,32 +153,31 @@ impl Overlap {
         ])
         .await;
         let old = site.start().await;
-        let swarm = Swarm::of(&site, users).await;
-        let movers = Self::connect_movers(&site, &swarm).await;
+        let mut swarm = Swarm::of(&site, users).await;
         all_online(&site, users).await;
-        for (user, _) in &movers {
-            site.until_online(user, true).await;
-        }
+        let movers: BTreeSet<String> = (0..10).map(|number| format!("m{number}")).collect();
+        let clients = come(&site, &swarm, &movers).await;
         let (sent, batch) = (records_sent(&old).await, Target::method(Method::PATCH));
         let late = Fault::DelayCommit(self.late);
         site.database.inject(batch.under("/presence"), 1, late);
-        for (user, client) in movers {
-            swarm.log.note(&user, What::Gone);
-            client.leave().await;
-        }
+        die(&swarm, &movers, clients);
         until_counted(&old, RECORDS, sent + 1.0).await;
         let new = site.start().await;
         let scraper = Scraper::of(&new);
-        let _movers = Self::connect_movers(&site, &swarm).await;
+        for user in &movers {
+            swarm.add(&site, user);
+        }
+        swarm.until_connected(users + movers.len()).await;
         if self.fence == "off" {
             tokio::time::sleep(self.beside).await;
             end(old).await;
         } else {
-            ended(old).await;
+            // As soon as its late write was refused.
+            ended(old, self.late + DRAIN + noise()).await;
         }
         let landed = site.database.until(has_landed);
         tokio::time::timeout(PATIENCE, landed).await.unwrap();
-        swarm.until_connected(users + MOVERS).await;
+        swarm.until_connected(users + movers.len()).await;
         let found = at_rest(&site, &swarm.log, Duration::from_secs(1)).await;
         let commits = site.journal.commits();
         let mut written_off = commits.iter().filter(|commit| !commit.online);

@@ -67,7 +67,7 @@ async fn stop_and_go(more: &[(&str, &str)]) -> (Findings, BTreeSet<String>) {
     let site = Site::new(settings).await;
     let process = site.start_with(more).await;
     let scraper = Scraper::of(&process);
-    let swarm = Swarm::of(&site, users).await;
+    let mut swarm = Swarm::of(&site, users).await;
     all_online(&site, users).await;
     let clients = come(&site, &swarm, &guests()).await;
     let lost = users - users / 10..users;
@@ -81,8 +81,9 @@ async fn stop_and_go(more: &[(&str, &str)]) -> (Findings, BTreeSet<String>) {
     process.signal(Signal::CONT);
     // What the process has to say by itself, it has said by then.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let _guests = come(&site, &swarm, &guests()).await;
-    // The clients that have not heard of it are still connected.
+    for guest in guests() {
+        swarm.add(&site, &guest);
+    }
     tokio::time::sleep(grace).await;
     let staying = lost.start + guests().len();
     swarm.until_connected(staying).await;

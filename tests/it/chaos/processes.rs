@@ -34,20 +34,9 @@ pub(super) async fn at_rest(site: &Site, log: &Log, promise: Duration) -> Findin
 
 /// The same, where it may never come true.
 async fn settled(site: &Site, log: &Log, promise: Duration, patience: Duration) -> Findings {
-    let found = || {
-        let commits = site.journal.commits();
-        check(&log.seen(), &commits, promise, |user| site.is_online(user))
-    };
-    let settling = async {
-        while !found().wrong_at_rest.is_empty() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    // Whoever asked is told by what is found.
-    tokio::time::timeout(patience, settling)
-        .await
-        .unwrap_or_default();
-    found()
+    site.until_true(log, patience).await;
+    let commits = site.journal.commits();
+    check(&log.seen(), &commits, promise, |user| site.is_online(user))
 }
 
 pub(super) fn names(users: Range<usize>) -> BTreeSet<String> {
