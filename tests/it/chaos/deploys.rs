@@ -1,6 +1,7 @@
 //! Deploys: for a while an old and a new process serve beside each other, on one database.
 
 use super::checker::Findings;
+use super::client::Client;
 use super::figures::offline_row;
 use super::machine::{all_online, come, die};
 use super::processes::{DRAIN, PATIENCE, at_rest, names, noise, offline_times};
@@ -48,7 +49,7 @@ fn batches(site: &Site) -> usize {
         .count()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deploy_with_handover_is_noticed_by_nobody_who_returns() {
     let users = sized(100, 1_000);
     // The small run does not wait for the graces of the others as long.
@@ -91,7 +92,7 @@ async fn a_deploy_with_handover_is_noticed_by_nobody_who_returns() {
     scrapers[1].check();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn three_deploys_in_a_row_let_nobody_flap() {
     let users = sized(50, 500);
     let site = Site::new(&[HANDOVER]).await;
@@ -172,7 +173,8 @@ impl Overlap {
             tokio::time::sleep(self.beside).await;
             end(old).await;
         } else {
-            // As soon as its late write was refused.
+            // As soon as it has met the fence, for which somebody else comes to it, too.
+            let _stray = Client::connect(old.public, &site.token("stray")).await;
             ended(old, self.late + DRAIN + noise()).await;
         }
         let landed = site.database.until(has_landed);

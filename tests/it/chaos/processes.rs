@@ -180,7 +180,7 @@ async fn until_beat(site: &Site, after: u64) {
     tokio::time::timeout(PATIENCE, beat).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_whoever_returns_was_never_away_and_the_others_go() {
     let restarted = kill_and_restart(sized(SMALL, FULL), &[]).await;
     let Restarted {
@@ -290,7 +290,7 @@ async fn after_a_kill_without_a_successor_readers_can_tell() {
     assert!(times.max() <= bound + noise());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn told_to_end_with_nobody_to_follow_it_writes_everybody_offline() {
     let users = sized(50, 500);
     let site = Site::new(&[("PRESENCE_ON_DRAIN", "offline")]).await;
