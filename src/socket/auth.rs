@@ -5,8 +5,10 @@ use super::line::Line;
 use super::mailbox::{End, Envelope, Mailbox};
 use super::rooms::Rooms;
 use super::session::Session;
+use super::term::Term;
 use super::{Bridge, Live};
-use crate::services::ports::{Identity, VerifyError};
+use crate::domain::ids::UserId;
+use crate::services::ports::VerifyError;
 use crate::telemetry::metrics::{AuthOutcome, CloseReason, Metrics};
 use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
@@ -74,7 +76,8 @@ async fn admit(
         .auth
         .get_or_create(&AuthOutcome::Ok.into())
         .inc();
-    register(&bridge.live, socket, identity);
+    let term = Term::of(&identity, bridge.limits.auth_leeway, bridge.clock.now());
+    register(&bridge.live, socket, identity.user, term);
     // Draining may have begun while the token was verified: then nobody told this mailbox.
     if bridge.live.is_draining() {
         bridge.live.remove(socket.id);
@@ -93,8 +96,8 @@ fn refusal(error: VerifyError, metrics: &Metrics) -> ErrorCode {
     code
 }
 
-fn register(live: &Live, socket: &SocketRef<Rooms>, identity: Identity) {
-    let mailbox = Arc::new(Mailbox::new(identity, socket.id));
+fn register(live: &Live, socket: &SocketRef<Rooms>, user: UserId, term: Term) {
+    let mailbox = Arc::new(Mailbox::new(user, term, socket.id));
     if socket.transport_type() == socketioxide::TransportType::Websocket
         && let Some(line) = socket.req_parts().extensions.get::<Arc<Line>>()
     {

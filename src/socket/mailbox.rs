@@ -7,7 +7,8 @@
 use super::events::ErrorCode;
 use super::line::Line;
 use super::rooms::Rooms;
-use crate::services::ports::Identity;
+use super::term::Term;
+use crate::domain::ids::UserId;
 use crate::telemetry::metrics::CloseReason;
 use socketioxide::extract::AckSender;
 use socketioxide_core::{Sid, Str};
@@ -37,8 +38,9 @@ pub(crate) enum End {
 }
 
 pub struct Mailbox {
-    /// Who the token of the handshake proved the client to be.
-    pub(crate) identity: Identity,
+    /// Who the token of the handshake proved the client to be, and for how long.
+    pub(crate) user: UserId,
+    pub(crate) term: Term,
     pub(crate) sid: Sid,
     state: Mutex<State>,
     changed: Notify,
@@ -56,9 +58,10 @@ struct State {
 }
 
 impl Mailbox {
-    pub(crate) fn new(identity: Identity, sid: Sid) -> Self {
+    pub(crate) fn new(user: UserId, term: Term, sid: Sid) -> Self {
         Self {
-            identity,
+            user,
+            term,
             sid,
             state: Mutex::default(),
             changed: Notify::new(),

@@ -13,6 +13,7 @@ pub mod mailbox;
 pub mod presence;
 pub mod rooms;
 pub mod session;
+mod term;
 
 use crate::clock::Clock;
 use crate::domain::quota::Quota;

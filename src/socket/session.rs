@@ -4,9 +4,9 @@ use super::Bridge;
 use super::events::{Closing, ErrorCode, ExpiresIn, Ready, ServerEvent};
 use super::mailbox::{End, Mailbox};
 use super::rooms::{self, Rooms};
+use super::term::Term;
 use crate::domain::ids::{ChatId, ConnectionId, UserId};
 use crate::domain::quota::Bucket;
-use crate::domain::time::UnixMillis;
 use crate::telemetry::metrics::CloseReason;
 use futures_util::FutureExt;
 use rand::RngExt;
@@ -32,7 +32,7 @@ pub(crate) struct Session {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) user: UserId,
     pub(super) id: ConnectionId,
-    pub(super) expires_at: UnixMillis,
+    pub(super) term: Term,
     notified: bool,
     pub(super) joined: Vec<ChatId>,
     pub(super) watched: Vec<UserId>,
@@ -42,15 +42,15 @@ pub(crate) struct Session {
 impl Session {
     /// The whole life of one connection. Whatever happens in between, the end is always reached.
     pub(super) async fn run(bridge: Arc<Bridge>, socket: SocketRef<Rooms>, mailbox: Arc<Mailbox>) {
-        let identity = mailbox.identity.clone();
+        let (user, term) = (mailbox.user.clone(), mailbox.term);
         let id = ConnectionId(bridge.live.last_connection.fetch_add(1, Ordering::Relaxed));
         let mut session = Self {
             bridge,
             socket,
             mailbox,
-            user: identity.user,
+            user,
             id,
-            expires_at: identity.expires_at,
+            term,
             notified: false,
             joined: Vec::new(),
             watched: Vec::new(),
@@ -119,7 +119,7 @@ impl Session {
                     biased;
                     next = mailbox.next() => match next {
                         Ok(envelope) => {
-                            let expires_at = self.expires_at;
+                            let term = self.term;
                             if let Some(envelope) = self.handle(envelope) {
                                 Box::pin(self.handle_patiently(envelope)).await;
                             }
@@ -128,7 +128,7 @@ impl Session {
                                 handled = 0;
                                 tokio::task::yield_now().await;
                             }
-                            if self.expires_at != expires_at {
+                            if self.term != term {
                                 self.notified = false;
                                 break;
                             }
@@ -245,26 +245,24 @@ impl Session {
         self.socket.emit(event, payload).is_ok()
     }
 
-    /// Milliseconds to `exp`, without leeway.
+    /// Until `exp`, without leeway.
+    fn expires_in(&self) -> Duration {
+        let left = self.term.left(self.bridge.clock.instant());
+        left.saturating_sub(self.bridge.limits.auth_leeway)
+    }
+
     pub(super) fn expires_in_ms(&self) -> u64 {
-        self.expires_at.0.saturating_sub(self.bridge.clock.unix().0)
+        u64::try_from(self.expires_in().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Until the notice, or once it was given, until the token is no longer accepted.
     fn until_token_deadline(&self) -> Duration {
-        let limits = &self.bridge.limits;
-        let left = Duration::from_millis(self.expires_in_ms());
-        if !self.notified {
-            return left.saturating_sub(limits.expiry_notice);
+        if self.notified {
+            self.term.left(self.bridge.clock.instant())
+        } else {
+            self.expires_in()
+                .saturating_sub(self.bridge.limits.expiry_notice)
         }
-        let now = self.bridge.clock.unix().0;
-        let leeway_ms = u64::try_from(limits.auth_leeway.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(
-            self.expires_at
-                .0
-                .saturating_add(leeway_ms)
-                .saturating_sub(now),
-        )
     }
 }
 

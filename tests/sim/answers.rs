@@ -7,12 +7,14 @@ use crate::sea::{Protection, Sea};
 use futures_util::FutureExt;
 use presence_bridge::domain::mirror::{Found, Limits, Outcome, Passage, Recheck};
 use presence_bridge::domain::time::UnixMillis;
-use presence_bridge::services::mirror::{Adoption, Process, adopt};
+use presence_bridge::services::mirror::{Adoption, Known, Process, adopt};
 use presence_bridge::services::ports::NodeBeat;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Whoever is not heard of for so long counts as dead.
+const SILENCE_MS: u64 = 3 * BEAT_MS;
 
 impl Flights {
     /// Every answer whose time has come.
@@ -62,9 +64,15 @@ impl Flights {
 
     fn beaten(&mut self, outcome: Outcome, time: UnixMillis, now: Instant, sea: &mut Sea) {
         if outcome == Outcome::Written {
-            if self.database_time.replace((time, now)).is_none() {
+            let before = self.database_time.replace((time, now));
+            if before.is_none() {
                 self.next_look = Some(now).filter(|_| sea.has(Protection::Adoption));
                 self.tried |= !sea.has(Protection::Adoption);
+            }
+            self.last_sign = Some(now);
+            let gap = before.map_or(0, |(before, _)| time.0.saturating_sub(before.0));
+            if gap >= SILENCE_MS {
+                self.doubt_life(now, sea);
             }
             self.next_beat = Some(now + Duration::from_millis(BEAT_MS));
             self.core.reached(now);
@@ -89,7 +97,11 @@ impl Flights {
         if !sea.has(Protection::Heartbeats) {
             answers.nodes.clear();
         }
-        let decided = adopt(&answers, &self.me, time, &self.waited_for).now_or_never();
+        let known = Known {
+            waited_for: self.waited_for.clone(),
+            doubtful: self.doubtful,
+        };
+        let decided = adopt(&answers, &self.me, time, &known).now_or_never();
         if let Some(Ok(adoption)) = decided {
             self.take_over(adoption, now, sea);
         }
@@ -101,7 +113,34 @@ impl Flights {
         }
     }
 
+    pub(super) fn mind_silence(&mut self, now: Instant, sea: &Sea) {
+        let silence = self.last_sign.map(|at| now.saturating_duration_since(at));
+        if silence.is_some_and(|silence| silence >= Duration::from_millis(SILENCE_MS)) {
+            self.doubt_life(now, sea);
+        }
+    }
+
+    fn doubt_life(&mut self, now: Instant, sea: &Sea) {
+        if !self.doubtful && !sea.setup.fence && self.adopted {
+            self.doubtful = true;
+            self.look = None;
+            self.page = None;
+            self.next_look = Some(now);
+        }
+    }
+
     fn take_over(&mut self, adoption: Adoption, now: Instant, sea: &mut Sea) {
+        if std::mem::take(&mut self.doubtful) {
+            self.last_sign = Some(now);
+            if !adoption.others.is_subset(&self.waited_for) {
+                self.gate.close();
+                return self.step_down();
+            }
+        }
+        if self.drain_until.is_some() {
+            self.next_look = None;
+            return;
+        }
         if let Some(online) = &adoption.online
             && sea.has(Protection::Comparison)
         {

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) const GRACE_MS: u64 = 10_000;
 pub(crate) const START_GRACE_MS: u64 = 30_000;
+const TURN_MS: u64 = 1_000;
+const PATIENCE_MS: u64 = 2_000;
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 
 /// A client's connection as the client knows it.
@@ -43,8 +45,9 @@ pub(crate) struct Bridge {
     /// On the way to the mirror, and from it.
     wanted: VecDeque<(u64, UserId, Record)>,
     adopted: VecDeque<(u64, UserId, UnixMillis)>,
-    /// It stands still until then.
+    /// It stands still until then, and since when.
     stopped_until_ms: u64,
+    stopped_since_ms: Option<u64>,
     pub(crate) draining: bool,
     /// Told to drain (by handover), and about to do so.
     pub(crate) told_to_drain: Option<bool>,
@@ -79,6 +82,7 @@ impl Bridge {
             wanted: VecDeque::new(),
             adopted: VecDeque::new(),
             stopped_until_ms: 0,
+            stopped_since_ms: None,
             draining: false,
             told_to_drain: None,
         }
@@ -94,8 +98,9 @@ impl Bridge {
         self.wake(sea);
     }
 
-    pub(crate) fn stop_until(&mut self, ms: u64) {
+    pub(crate) fn stop_until(&mut self, ms: u64, sea: &Sea) {
         self.stopped_until_ms = self.stopped_until_ms.max(ms);
+        self.stopped_since_ms.get_or_insert(sea.now_ms);
     }
 
     /// Takes new connections.
@@ -155,6 +160,7 @@ impl Bridge {
         if !self.is_awake(sea) {
             return;
         }
+        self.catch_up(sea);
         while let Some(fact) = self.facts.pop_front() {
             self.obey(fact, sea);
         }
@@ -177,6 +183,17 @@ impl Bridge {
         self.deliver(sea);
         self.flights.start_due(sea);
         self.check(sea);
+    }
+
+    /// What `services::presence` makes of a turn that comes late.
+    fn catch_up(&mut self, sea: &Sea) {
+        let since = self.stopped_since_ms.take();
+        let late_ms = since.map_or(0, |ms| sea.now_ms.saturating_sub(ms + TURN_MS));
+        if late_ms > PATIENCE_MS {
+            let late = Duration::from_millis(late_ms);
+            self.book.stood_still(late, sea.instant());
+            self.adoption_ends += late;
+        }
     }
 
     fn deliver(&mut self, sea: &mut Sea) {

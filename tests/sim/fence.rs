@@ -9,9 +9,10 @@ use std::time::Instant;
 
 const MAX_ROUNDS: u8 = 8;
 
-/// With the fence off, always open.
+/// With the fence off, open until another process is found to have taken over.
 pub(crate) struct Gate {
     claim: Option<Claim>,
+    closed: bool,
     due: Option<Instant>,
     pub(crate) refused: bool,
     asking: Option<Asking>,
@@ -40,6 +41,7 @@ impl Gate {
         let on = sea.setup.fence;
         Self {
             claim: on.then(|| Claim::new(format!("boot{boot}"))),
+            closed: false,
             due: on.then(|| sea.instant()),
             refused: false,
             asking: None,
@@ -48,13 +50,17 @@ impl Gate {
 
     pub(crate) fn is_open(&self) -> bool {
         match &self.claim {
-            None => true,
+            None => !self.closed,
             Some(claim) => claim.epoch().is_some() && self.due.is_none() && self.asking.is_none(),
         }
     }
 
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
     pub(crate) fn is_deposed(&self) -> bool {
-        self.claim.as_ref().is_some_and(Claim::is_deposed)
+        self.closed || self.claim.as_ref().is_some_and(Claim::is_deposed)
     }
 
     pub(crate) fn epoch(&self) -> Option<u64> {

@@ -72,6 +72,9 @@ pub(crate) struct Flights {
     pub(crate) swept_ms: Option<u64>,
     pub(super) burial: Option<Flight<()>>,
     pub(crate) gate: Gate,
+    /// When others last heard of us, and whether they may have taken us for dead since.
+    pub(super) last_sign: Option<Instant>,
+    pub(super) doubtful: bool,
     patient_until: Instant,
     pub(super) next_beat: Option<Instant>,
     pub(super) next_look: Option<Instant>,
@@ -107,6 +110,8 @@ impl Flights {
             swept_ms: None,
             burial: None,
             gate: Gate::new(boot, sea),
+            last_sign: None,
+            doubtful: false,
             patient_until: now + FIRST_LOOK,
             next_beat: Some(now),
             next_look: None,
@@ -164,6 +169,7 @@ impl Flights {
 
     pub(crate) fn start_due(&mut self, sea: &mut Sea) {
         let now = sea.instant();
+        self.mind_silence(now, sea);
         let Some(blocked) = self.core.blocked_until() else {
             for kind in Kind::Batch.turns() {
                 self.start(kind, sea);
@@ -196,6 +202,7 @@ impl Flights {
     fn due(&self, kind: Kind) -> Option<Instant> {
         match kind {
             Kind::Batch | Kind::Look if !self.gate.is_open() => None,
+            Kind::Batch if self.doubtful => None,
             Kind::Fence => self.gate.due().filter(|_| self.write.is_none()),
             Kind::Batch if self.tried => self.core.next_deadline(),
             Kind::Batch => Some(self.core.next_deadline()?.max(self.patient_until)),
@@ -285,7 +292,7 @@ impl Flights {
         self.core.hurry();
         self.core.reached(now);
         self.next_beat = None;
-        self.next_look = None;
+        self.next_look = self.doubtful.then_some(now);
         self.look = None;
         self.reread = None;
         self.page = None;

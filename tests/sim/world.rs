@@ -174,7 +174,7 @@ impl World {
             What::Drain { handover } => self.drain_the_oldest(handover),
             What::Suspend { ms } => {
                 if let Some(newest) = self.bridges.last_mut() {
-                    newest.stop_until(now_ms + ms);
+                    newest.stop_until(now_ms + ms, &self.sea);
                 }
             }
             What::Clock { ms } => self.sea.jumped_ms += ms,

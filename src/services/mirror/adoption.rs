@@ -4,14 +4,12 @@
 //! that serves them is alive: during a deploy the old one still writes their records. Ages are
 //! judged in the database's time, in which the heartbeats are written.
 
+use super::FRESH_INTERVALS;
 use crate::domain::ids::UserId;
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{NodeBeat, ReadError, Record, Records, StoredRecord};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
-
-/// A heartbeat is fresh for this many of its intervals.
-const FRESH_INTERVALS: u32 = 3;
 
 /// A process: the node's name and its boot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,15 +41,24 @@ pub struct Adoption {
     pub dead: BTreeSet<Process>,
 }
 
-/// Reads the heartbeats and who is online, and decides. `waited_for` are the others found by the
-/// look before; as long as all of them live, who is online is not read again.
+/// What is known already when the database is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The others found by the look before; as long as all of them live, who is online is not read again.
+    pub waited_for: BTreeSet<Process>,
+    /// Others may have taken us for dead meanwhile. It is read again if there is a trace of any.
+    pub doubtful: bool,
+}
+
+/// Reads the heartbeats and who is online, and decides.
 pub async fn adopt(
     records: &dyn Records,
     me: &Process,
     database_time: UnixMillis,
-    waited_for: &BTreeSet<Process>,
+    known: &Known,
 ) -> Result<Adoption, ReadError> {
     let beats = records.nodes().await?;
+    let alone = !has_others(&beats, me);
     let (alive, dead): (Vec<NodeBeat>, Vec<NodeBeat>) = beats
         .into_iter()
         .filter(|beat| process(beat) != *me)
@@ -66,7 +73,12 @@ pub async fn adopt(
         dead: buried.map(process).collect(),
         ..Adoption::default()
     };
-    if !waited_for.is_empty() && waited_for.is_subset(&adoption.others) {
+    let unchanged = if known.doubtful {
+        alone
+    } else {
+        !known.waited_for.is_empty() && known.waited_for.is_subset(&adoption.others)
+    };
+    if unchanged {
         return Ok(adoption);
     }
     let online = records.online().await?;

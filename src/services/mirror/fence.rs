@@ -14,9 +14,11 @@ use std::time::Instant;
 /// Compare-and-sets in one go. Each one lost means that another process won one.
 const MAX_ROUNDS: usize = 8;
 
-/// With the fence off, always open.
+/// With the fence off, open until another process is found to have taken over.
 pub(super) struct Gate {
     claim: Option<Claim>,
+    /// Without a claim that could tell.
+    closed: bool,
     /// Since when the record is to be read; `None` while there is no need.
     due: Option<Instant>,
     /// Why the last batch was refused, until the record explains it.
@@ -46,6 +48,7 @@ impl Gate {
     pub(super) fn off() -> Self {
         Self {
             claim: None,
+            closed: false,
             due: None,
             refusal: None,
             asking: None,
@@ -63,13 +66,21 @@ impl Gate {
     /// Whether batches may be sent now.
     pub(super) fn is_open(&self) -> bool {
         match &self.claim {
-            None => true,
+            None => !self.closed,
             Some(claim) => claim.epoch().is_some() && self.due.is_none() && self.asking.is_none(),
         }
     }
 
+    pub(super) fn is_fenced(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
     pub(super) fn is_deposed(&self) -> bool {
-        self.claim.as_ref().is_some_and(Claim::is_deposed)
+        self.closed || self.claim.as_ref().is_some_and(Claim::is_deposed)
     }
 
     pub(super) fn epoch(&self) -> Option<u64> {
@@ -151,7 +162,7 @@ impl MirrorTask {
     }
 
     /// Another process writes presence from here on.
-    fn step_down(&mut self) {
+    pub(super) fn step_down(&mut self) {
         tracing::warn!("another process has taken over presence; this one writes no more");
         self.gate.due = None;
         self.publisher.epoch(0);

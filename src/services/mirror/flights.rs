@@ -1,6 +1,6 @@
 //! Which request starts when, and what its outcome means.
 
-use super::{ADOPTED_CHUNK, Adoption, LOOK_AGAIN, MirrorTask, adopt, outcome_of};
+use super::{ADOPTED_CHUNK, Adoption, Known, LOOK_AGAIN, MirrorTask, adopt, outcome_of};
 use crate::domain::mirror::{Found, Outcome, Recheck};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{ReadError, Records, WriteError};
@@ -40,6 +40,7 @@ impl MirrorTask {
     /// Starts every request whose time has come; after a failure, only one that asks whether the
     /// database is back.
     pub(super) fn start_due(&mut self, now: Instant) {
+        self.mind_silence(now);
         let Some(blocked) = self.core.blocked_until() else {
             for kind in Kind::Batch.turns() {
                 self.start(kind, now);
@@ -83,6 +84,7 @@ impl MirrorTask {
     fn due(&self, kind: Kind) -> Option<Instant> {
         match kind {
             Kind::Batch | Kind::Look if !self.gate.is_open() => None,
+            Kind::Batch if self.life.is_doubtful => None,
             Kind::Fence => self.gate.due().filter(|_| self.write.is_none()),
             Kind::Batch if self.standing.borrow().tried => self.core.next_deadline(),
             Kind::Batch => Some(self.core.next_deadline()?.max(self.patient_until)),
@@ -126,9 +128,12 @@ impl MirrorTask {
                 };
                 self.begin_reading();
                 let me = self.options.me.clone();
-                let waited_for = self.waited_for.clone();
+                let known = Known {
+                    waited_for: self.waited_for.clone(),
+                    doubtful: self.life.is_doubtful,
+                };
                 self.look = Some(Box::pin(async move {
-                    adopt(&*records, &me, time, &waited_for).await
+                    adopt(&*records, &me, time, &known).await
                 }));
             }
         }
@@ -174,9 +179,11 @@ impl MirrorTask {
     pub(super) fn beaten(&mut self, result: Result<UnixMillis, WriteError>, now: Instant) {
         let error = match result {
             Ok(time) => {
-                if self.database_time.replace((time, now)).is_none() {
+                let before = self.database_time.replace((time, now));
+                if before.is_none() {
                     self.next_look = Some(now);
                 }
+                self.mind_gap(before.map_or(time, |(before, _)| before), time, now);
                 self.next_beat = Some(now + self.options.heartbeat_interval);
                 self.core.reached(now);
                 return;
@@ -204,6 +211,8 @@ impl MirrorTask {
             Err(ReadError::Denied(reason)) => {
                 tracing::error!(reason, "the database does not tell who is online");
                 self.next_look = Some(now + self.options.limits.denied_pause);
+                // Whoever may not look writes all the same, as at the start.
+                self.life.is_doubtful = false;
                 self.missed(&Outcome::Denied, true, now);
             }
         }
@@ -219,6 +228,14 @@ impl MirrorTask {
     }
 
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
+        if self.is_replaced(&adoption, now) {
+            self.gate.close();
+            return self.step_down();
+        }
+        if self.drain_until.is_some() {
+            self.next_look = None;
+            return;
+        }
         if let Some(online) = &adoption.online {
             let missing = self.core.compare(online, &self.touched, now);
             self.publisher.corrected(missing);

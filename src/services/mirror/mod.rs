@@ -8,6 +8,7 @@ mod adoption;
 mod fence;
 mod flights;
 mod publish;
+mod silence;
 mod sweep;
 
 #[cfg(test)]
@@ -19,10 +20,11 @@ use crate::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck, Sweep};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{BoxFuture, ReadError, Record, Records, WriteError};
 use crate::telemetry::metrics::Metrics;
-pub use adoption::{AdoptedUser, Adoption, Process, adopt};
+pub use adoption::{AdoptedUser, Adoption, Known, Process, adopt};
 use fence::{Asked, Gate};
 use flights::Kind;
 use publish::Publisher;
+use silence::Life;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +42,8 @@ const ADOPTED_CHUNK: usize = 1_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long batches wait for the first look, which may make them needless.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// A heartbeat is fresh for this many of its intervals.
+const FRESH_INTERVALS: u32 = 3;
 /// Time for removing one's own heartbeat when the drain has used up its own.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -119,6 +123,7 @@ pub struct MirrorTask {
     sweep: Sweep,
     burial: Slot<Result<(), WriteError>>,
     gate: Gate,
+    life: Life,
     /// Batches wait until then for the first look.
     patient_until: Instant,
     next_beat: Option<Instant>,
@@ -185,6 +190,7 @@ pub fn mirror(
         page: None,
         burial: None,
         gate,
+        life: Life::default(),
         next_look: None,
         database_time: None,
         waited_for: BTreeSet::new(),
@@ -290,7 +296,7 @@ impl MirrorTask {
         // One more try, however long the back-off is.
         self.core.reached(now);
         self.next_beat = None;
-        self.next_look = None;
+        self.next_look = self.life.is_doubtful.then_some(now);
         self.look = None;
         self.reread = None;
         self.page = None;

@@ -8,6 +8,7 @@ use crate::socket::mailbox::End;
 use crate::socket::presence::notice;
 use crate::socket::rooms;
 use crate::socket::session::Session;
+use crate::socket::term::Term;
 use std::collections::HashSet;
 
 impl Session {
@@ -93,7 +94,8 @@ impl Session {
                 "the token is another user's",
             ));
         }
-        self.expires_at = identity.expires_at;
+        let (leeway, now) = (self.bridge.limits.auth_leeway, self.bridge.clock.now());
+        self.term = self.term.renewed_by(Term::of(&identity, leeway, now));
         Ok(Reply::ExpiresIn(ExpiresIn {
             expires_in_ms: self.expires_in_ms(),
         }))

@@ -223,7 +223,7 @@ async fn look(beats: &[(&str, &str, i64)], users: &[(&str, u64, Option<&str>)]) 
             state.users.insert(user(name), (online(*seen), signed));
         }
     }
-    adopt(&fake, &me(), UnixMillis(BEGIN), &BTreeSet::new())
+    adopt(&fake, &me(), UnixMillis(BEGIN), &Known::default())
         .await
         .unwrap()
 }

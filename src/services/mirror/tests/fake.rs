@@ -67,6 +67,8 @@ pub(super) struct State {
     pub(super) taken: u64,
     /// Fates of the next attempts to take the fence, one each.
     pub(super) fence_fates: VecDeque<Fate>,
+    /// What the process's own clocks have slept through.
+    pub(super) slept: Duration,
     /// Users whose record is refused as bad data.
     pub(super) poison: Vec<UserId>,
 }
@@ -101,7 +103,8 @@ impl Fake {
     }
 
     pub(super) fn time(&self) -> UnixMillis {
-        UnixMillis(BEGIN + u64::try_from(self.start.elapsed().as_millis()).unwrap())
+        let passed = self.start.elapsed() + self.state().slept;
+        UnixMillis(BEGIN + u64::try_from(passed.as_millis()).unwrap())
     }
 
     /// Requests since `since`, counted from the test's begin.

@@ -3,6 +3,7 @@
 mod adoption;
 mod fake;
 mod fence;
+mod silence;
 mod simulation;
 mod sweep;
 
