@@ -4,7 +4,7 @@ use super::checker::Findings;
 use super::client::Client;
 use super::figures::offline_row;
 use super::machine::{all_online, come, die};
-use super::processes::{DRAIN, PATIENCE, at_rest, names, noise, offline_times};
+use super::processes::{DRAIN, PATIENCE, at_rest, names, noise, offline_times, settled};
 use super::scrape::{Page, Scraper};
 use super::site::Site;
 use super::sized;
@@ -116,6 +116,9 @@ async fn three_deploys_in_a_row_let_nobody_flap() {
     assert_eq!(came, 4 * users, "once a deploy, and at the start");
 }
 
+/// The shortest `PRESENCE_SWEEP_INTERVAL`.
+const SWEEP: Duration = Duration::from_secs(10);
+
 /// A deploy while a write of the old process is under way.
 struct Overlap {
     fence: &'static str,
@@ -123,6 +126,8 @@ struct Overlap {
     late: Duration,
     /// So long both are there, unless the old one leaves by itself.
     beside: Duration,
+    /// What the new one does without.
+    sabotage: &'static str,
 }
 
 const RECORDS: &str = "bridge_mirror_records_total";
@@ -163,7 +168,7 @@ impl Overlap {
         site.database.inject(batch.under("/presence"), 1, late);
         die(&swarm, &movers, clients);
         until_counted(&old, RECORDS, sent + 1.0).await;
-        let new = site.start().await;
+        let new = site.start_with(&[("SABOTAGE", self.sabotage)]).await;
         let scraper = Scraper::of(&new);
         for user in &movers {
             swarm.add(&site, user);
@@ -180,7 +185,13 @@ impl Overlap {
         let landed = site.database.until(has_landed);
         tokio::time::timeout(PATIENCE, landed).await.unwrap();
         swarm.until_connected(users + movers.len()).await;
-        let found = at_rest(&site, &swarm.log, Duration::from_secs(1)).await;
+        // Where something stays wrong on purpose, two sweeps are enough of a wait.
+        let patience = if self.sabotage.is_empty() {
+            PATIENCE
+        } else {
+            SWEEP * 2
+        };
+        let found = settled(&site, &swarm.log, Duration::from_secs(1), patience).await;
         let commits = site.journal.commits();
         let mut written_off = commits.iter().filter(|commit| !commit.online);
         assert!(written_off.all(|commit| commit.user.starts_with('m')));
@@ -204,6 +215,7 @@ async fn behind_the_fence_an_old_process_with_a_late_write_leaves_and_changes_no
         fence: "rules",
         late,
         beside: Duration::ZERO,
+        sabotage: "",
     };
     for found in overlaps(fenced).await {
         assert_eq!(found, Findings::default());
@@ -217,6 +229,7 @@ async fn without_the_fence_a_late_write_of_the_old_process_does_not_last() {
         fence: "off",
         late,
         beside: late + sized(Duration::ZERO, Duration::from_secs(10)),
+        sabotage: "",
     };
     for found in overlaps(beside).await {
         let Findings { false_offline, .. } = &found;
@@ -231,17 +244,28 @@ async fn without_the_fence_a_late_write_of_the_old_process_does_not_last() {
     }
 }
 
-/// Nobody but the sweep can know of it.
+/// An old process whose write lands long after its end.
+fn posthumous(sabotage: &'static str) -> Overlap {
+    Overlap {
+        fence: "off",
+        late: Duration::from_secs(12),
+        beside: Duration::ZERO,
+        sabotage,
+    }
+}
+
 #[tokio::test]
 async fn a_write_that_lands_after_its_process_has_ended_is_swept_away() {
-    let overlap = Overlap {
-        fence: "off",
-        late: Duration::from_secs(7),
-        beside: Duration::ZERO,
-    };
-    let found = overlap.run().await;
+    let found = posthumous("").run().await;
     assert!(
         found.wrong_at_rest.is_empty() && found.flaps.is_empty(),
         "{found:?}"
     );
+}
+
+#[cfg(feature = "sabotage")]
+#[tokio::test]
+async fn without_the_sweep_a_write_that_lands_after_its_process_has_ended_stays() {
+    let found = posthumous("sweep").run().await;
+    assert_eq!(found.wrong_at_rest.len(), 10, "{found:?}");
 }

@@ -2,15 +2,19 @@
 
 use super::checker::Findings;
 use super::client::Client;
-use super::processes::{at_rest, last_seen, names};
+use super::processes::{PATIENCE, at_rest, last_seen, names};
 use super::scrape::Scraper;
 use super::site::Site;
 use super::sized;
 use super::starving::until_counted;
 use super::swarm::{Return, Swarm, What};
+use crate::mint;
 use crate::process::Process;
+use crate::world::claims;
+use presence_bridge::clock::Clock;
 use rustix::process::Signal;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -157,11 +161,38 @@ impl Drop for WallClock {
 
 const HOUR_MS: u64 = 3_600_000;
 
+/// How long a token lives that is about to end, and what is allowed and told on top.
+const LIFE: Duration = Duration::from_secs(8);
+const TOKENS: [(&str, &str); 2] = [("AUTH_LEEWAY", "2s"), ("AUTH_EXPIRY_NOTICE", "3s")];
+
+/// Somebody whose token ends when it would have ended in any case: not at the step, nor an hour late.
+async fn expire(bridge: SocketAddr, offset: &'static str) {
+    let clock = Clock::system();
+    let mut claims = claims("brief", &clock);
+    claims["exp"] = (clock.unix().0 / 1_000 + LIFE.as_secs()).into();
+    let start = clock.instant();
+    let token = mint::unsigned(&claims);
+    let mut client = Client::connect(bridge, &token).await.unwrap();
+    let mut was_told = false;
+    let closed = loop {
+        let (event, payload) = client.event().await.unwrap();
+        match event.as_str() {
+            "token_expiring" => was_told = payload["expiresInMs"].as_u64().unwrap() > 0,
+            "closing" => break payload,
+            _ => {}
+        }
+    };
+    assert_eq!(closed["code"], "token_expired", "{offset}");
+    assert!(was_told, "{offset}");
+    let lived = clock.instant() - start;
+    assert!(lived >= LIFE, "{offset}: {lived:?}");
+}
+
 /// Users are connected, linger and leave while the clock is wrong; new ones come when it is right.
-async fn step(name: &str, offset: &str) {
+async fn step(name: &str, offset: &'static str) {
     let users = sized(50, 500);
-    let settings = sized(&[("PRESENCE_GRACE", "3s")][..], &[][..]);
-    let site = Site::new(settings).await;
+    let grace = ("PRESENCE_GRACE", sized("3s", "10s"));
+    let site = Site::new(&[grace, TOKENS[0], TOKENS[1]]).await;
     let clock = WallClock::right(name);
     let process = clock.start(&site).await;
     let scraper = Scraper::of(&process);
@@ -169,14 +200,23 @@ async fn step(name: &str, offset: &str) {
     all_online(&site, users).await;
     let clients = come(&site, &swarm, &guests()).await;
     let came = last_seen(&site, "guest0");
+    let brief = tokio::spawn(expire(process.public, offset));
+    site.until_online("brief", true).await;
     die(&swarm, &guests(), clients);
     clock.set(offset);
     for user in guests() {
         site.until_online(&user, false).await;
     }
-    assert_eq!(written_off(&site), guests(), "{offset}");
-    let told = last_seen(&site, "guest0").abs_diff(came);
-    assert!(told < HOUR_MS * 2, "the clock is what was wrong: {told}");
+    let mut off = written_off(&site);
+    // Perhaps its token has ended meanwhile.
+    off.remove("brief");
+    assert_eq!(off, guests(), "{offset}");
+    // Nobody leaves before having come.
+    let shift = if offset == "+1h" { HOUR_MS } else { 0 };
+    let told = last_seen(&site, "guest0").saturating_sub(came);
+    assert!(told.abs_diff(shift) < HOUR_MS / 2, "{offset}: {told}");
+    let expired = tokio::time::timeout(PATIENCE, brief).await;
+    expired.expect(offset).unwrap();
     clock.set("+0");
     swarm.add(&site, &format!("u{users}"));
     swarm.until_connected(users + 1).await;

@@ -33,7 +33,12 @@ pub(super) async fn at_rest(site: &Site, log: &Log, promise: Duration) -> Findin
 }
 
 /// The same, where it may never come true.
-async fn settled(site: &Site, log: &Log, promise: Duration, patience: Duration) -> Findings {
+pub(super) async fn settled(
+    site: &Site,
+    log: &Log,
+    promise: Duration,
+    patience: Duration,
+) -> Findings {
     site.until_true(log, patience).await;
     let commits = site.journal.commits();
     check(&log.seen(), &commits, promise, |user| site.is_online(user))
