@@ -13,6 +13,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -41,11 +42,12 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
-/// File descriptors kept for Firebase, the admin listener and logs.
+/// File descriptors kept for Firebase, the admin listener, logs and refusals.
 const RESERVED_FILES: u64 = 64;
 /// Pause after a failed accept, when file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Refusals that may be spoken at the same time; beyond it a refused connection is just closed.
+/// Refusals that may be spoken at the same time; beyond it, and beyond half of the kept descriptors,
+/// a refused connection is just closed.
 const MAX_REFUSALS: usize = 256;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer that was begun may still take once everything is over.
@@ -78,10 +80,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// How many connections may be open: `limit`, or where that is 0, what file descriptors allow.
 /// The soft limit of the process is raised to its hard limit first.
 pub fn connection_limit(limit: usize) -> usize {
-    use rustix::process::{Resource, getrlimit, setrlimit};
     let mut files = getrlimit(Resource::Nofile);
     if files.current != files.maximum {
-        let raised = rustix::process::Rlimit {
+        let raised = Rlimit {
             current: files.maximum,
             ..files
         };
@@ -90,7 +91,7 @@ pub fn connection_limit(limit: usize) -> usize {
         }
     }
     let allowed = files.current.map_or(Semaphore::MAX_PERMITS, |files| {
-        let usable = (files - files / 10).saturating_sub(RESERVED_FILES).max(1);
+        let usable = files.saturating_sub(reserved(files)).max(1);
         usize::try_from(usable).unwrap_or(Semaphore::MAX_PERMITS)
     });
     let wanted = if limit == 0 { allowed } else { limit };
@@ -104,6 +105,19 @@ pub fn connection_limit(limit: usize) -> usize {
     wanted.min(allowed).min(Semaphore::MAX_PERMITS)
 }
 
+/// Of so many file descriptors, those that no connection gets.
+fn reserved(files: u64) -> u64 {
+    files / 10 + RESERVED_FILES
+}
+
+/// Strangers who are refused may not use up what presence needs for its next write.
+fn refusal_limit(files: Option<u64>) -> usize {
+    let kept = files.map_or(usize::MAX, |files| {
+        usize::try_from(reserved(files) / 2).unwrap_or(usize::MAX)
+    });
+    kept.min(MAX_REFUSALS)
+}
+
 /// Accepts and serves until `stop`; then accepts no more, and lets requests under way end.
 pub async fn serve(
     listener: TcpListener,
@@ -113,7 +127,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limit));
-    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let refusals = refusal_limit(getrlimit(Resource::Nofile).current);
+    let refusals = Arc::new(Semaphore::new(refusals));
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -340,5 +355,12 @@ mod tests {
     fn a_limit_is_never_above_what_files_allow() {
         assert_eq!(connection_limit(10), 10);
         assert!(connection_limit(usize::MAX) <= connection_limit(0));
+    }
+
+    #[test]
+    fn refusals_leave_half_of_the_kept_files_to_others() {
+        assert_eq!(refusal_limit(Some(160)), 40);
+        assert_eq!(refusal_limit(Some(20_000)), MAX_REFUSALS);
+        assert_eq!(refusal_limit(None), MAX_REFUSALS);
     }
 }

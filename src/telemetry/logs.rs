@@ -7,6 +7,9 @@
 use super::line::OneLine;
 use std::any::Any;
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -17,6 +20,9 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 /// Lines that may wait for the reader of standard output; more are dropped and counted.
 const WAITING_LINES: usize = 8_192;
+
+/// How long the last lines may take. The guard's own patience, where its queue is not full, is shorter.
+const LAST_LINES: Duration = Duration::from_millis(1_500);
 
 /// The crate whose events may be as detailed as `RUST_LOG` asks.
 const OURS: &str = "presence_bridge";
@@ -32,12 +38,28 @@ pub enum LogFormat {
     Json,
 }
 
-/// Keeps the log alive. Dropped at the end of `main`, it writes what still waits.
+/// Keeps the log alive. Dropped at the end of `main`, it writes what still waits, unless nobody reads it.
 #[derive(Debug)]
 #[must_use = "the log ends with it"]
 pub struct Logs {
-    _guard: WorkerGuard,
+    guard: Option<WorkerGuard>,
     dropped: DroppedLines,
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        // A guard that finds its queue full says so on standard output, which is what nobody reads, and waits for ever:
+        // `tracing-appender`, `src/non_blocking.rs`.
+        let guard = self.guard.take();
+        let (done, ended) = mpsc::sync_channel(1);
+        let ending = thread::Builder::new().spawn(move || {
+            drop(guard);
+            done.send(())
+        });
+        if ending.is_ok() {
+            ended.recv_timeout(LAST_LINES).unwrap_or_default();
+        }
+    }
 }
 
 /// Counts the lines lost to a slow reader.
@@ -78,7 +100,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<Logs, LogsError> {
         tracing::error!(place, text = panic_text(panic.payload()), "a task panicked");
     }));
     Ok(Logs {
-        _guard: guard,
+        guard: Some(guard),
         dropped,
     })
 }
@@ -277,7 +299,7 @@ mod tests {
     #[test]
     fn a_stuck_reader_costs_lines_not_time_and_they_are_counted() {
         /// Never returns from a write until the test lets go.
-        struct Stuck(std::sync::mpsc::Receiver<()>);
+        struct Stuck(mpsc::Receiver<()>);
         impl Write for Stuck {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 self.0.recv().unwrap_or(());
@@ -287,7 +309,7 @@ mod tests {
                 Ok(())
             }
         }
-        let (let_go, stuck) = std::sync::mpsc::channel();
+        let (let_go, stuck) = mpsc::channel();
         let (writer, guard) = queue(Stuck(stuck), 8);
         let dropped = DroppedLines(writer.error_counter());
         let subscriber = subscriber(

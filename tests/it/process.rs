@@ -49,15 +49,27 @@ pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Out
 
 /// Everything that was printed so far.
 #[derive(Clone)]
-struct Page(Arc<Mutex<String>>, watch::Sender<()>);
+struct Page {
+    text: Arc<Mutex<String>>,
+    news: watch::Sender<()>,
+    /// Where it is not, the pipes fill up.
+    is_read: watch::Sender<bool>,
+}
 
 impl Page {
     async fn fill(self, mut from: impl AsyncRead + Unpin) {
         let mut chunk = [0; 4096];
-        while let Ok(length @ 1..) = from.read(&mut chunk).await {
+        let mut is_read = self.is_read.subscribe();
+        loop {
+            is_read.wait_for(|is_read| *is_read).await.unwrap();
+            let length = tokio::select! {
+                read = from.read(&mut chunk) => read,
+                _ = is_read.changed() => continue,
+            };
+            let Ok(length @ 1..) = length else { return };
             let text = String::from_utf8_lossy(&chunk[..length]).into_owned();
-            self.0.lock().unwrap().push_str(&text);
-            self.1.send_replace(());
+            self.text.lock().unwrap().push_str(&text);
+            self.news.send_replace(());
         }
     }
 }
@@ -79,16 +91,21 @@ impl Process {
         Self::of(command.args(arguments)).await
     }
 
-    /// The same, where the process may have no more than so many file descriptors.
-    pub(crate) async fn with_files(files: u32, arguments: &str) -> Self {
-        let script = format!("ulimit -n {files}; exec {BINARY} {arguments}");
+    /// The same, at the end of a shell's line such as `ulimit -n 160; exec`.
+    pub(crate) async fn after(line: &str, argument: &str, environment: &[(&str, &str)]) -> Self {
+        let script = format!("{line} {BINARY} {argument}");
         let mut shell = command("/bin/sh", &FREE_PORTS);
+        shell.envs(environment.iter().copied());
         Self::of(shell.args(["-c", &script])).await
     }
 
     async fn of(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let page = Page(Arc::default(), watch::Sender::new(()));
+        let page = Page {
+            text: Arc::default(),
+            news: watch::Sender::new(()),
+            is_read: watch::Sender::new(true),
+        };
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let mut process = Self {
             child,
@@ -107,12 +124,17 @@ impl Process {
     }
 
     pub(crate) fn printed(&self) -> String {
-        self.page.0.lock().unwrap().clone()
+        self.page.text.lock().unwrap().clone()
+    }
+
+    /// From here to its end nobody reads what it prints.
+    pub(crate) fn stop_reading(&self) {
+        self.page.is_read.send_replace(false);
     }
 
     /// Until a whole line with this was printed.
     pub(crate) async fn until(&self, text: &str) {
-        let mut news = self.page.1.subscribe();
+        let mut news = self.page.news.subscribe();
         let printed = tokio::time::timeout(crate::phone::DEADLINE, async {
             let is_there = |page: String| {
                 let tail = page.split_once(text).map(|(_, tail)| tail.contains('\n'));
@@ -147,6 +169,7 @@ impl Process {
     pub(crate) async fn ended(mut self, patience: Duration) -> (ExitStatus, String) {
         let status = tokio::time::timeout(patience, self.child.wait()).await;
         let status = status.unwrap_or_else(|_| panic!("still there: {}", self.printed()));
+        self.page.is_read.send_replace(true);
         for reading in &mut self.reading {
             soon("the rest of what it prints", reading).await.unwrap();
         }

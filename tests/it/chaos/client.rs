@@ -13,6 +13,9 @@ const HANDSHAKE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
+    /// A silence as long as this is the end, as for the stock client: an interval of the pings and
+    /// their timeout, as the bridge has told them.
+    patience: Duration,
 }
 
 /// Why there is no connection.
@@ -56,7 +59,10 @@ impl Client {
         let host = stream.peer_addr().map_err(|_| Failed::Broken)?;
         let url = format!("ws://{host}/socket.io/?EIO=4&transport=websocket");
         let (socket, _) = tokio_tungstenite::client_async(url, stream).await?;
-        let mut client = Self { socket };
+        let mut client = Self {
+            socket,
+            patience: HANDSHAKE,
+        };
         let connect = format!("40{}", json!({ "token": token }));
         client.send(&connect).await?;
         loop {
@@ -102,10 +108,19 @@ impl Client {
 
     async fn packet(&mut self) -> Result<String, Failed> {
         loop {
-            let message = self.socket.next().await.ok_or(Failed::Broken)??;
+            let next = tokio::time::timeout(self.patience, self.socket.next()).await;
+            let message = next.ok().flatten().ok_or(Failed::Broken)??;
             let Message::Text(text) = message else {
                 continue;
             };
+            if let Some(open) = text.strip_prefix('0') {
+                let open: Value = serde_json::from_str(open).map_err(|_| Failed::Broken)?;
+                let [interval, timeout] =
+                    ["pingInterval", "pingTimeout"].map(|name| open[name].as_u64());
+                let told = interval.zip(timeout).ok_or(Failed::Broken)?;
+                self.patience = Duration::from_millis(told.0 + told.1);
+                continue;
+            }
             match text.as_str() {
                 "2" => self.send("3").await?,
                 "41" => return Err(Failed::Broken),

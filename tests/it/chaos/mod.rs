@@ -9,7 +9,8 @@
 
 mod checker;
 mod client;
-mod figures;
+pub(crate) mod figures;
+mod flapping;
 mod journal;
 mod namespace;
 mod proxy;
@@ -18,6 +19,11 @@ mod site;
 mod swarm;
 
 mod connections;
+mod database;
+mod deploys;
+mod machine;
+mod processes;
+mod starving;
 
 /// Whether this is the run whose figures are published.
 #[expect(

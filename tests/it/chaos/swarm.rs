@@ -1,9 +1,8 @@
 //! Many users who behave as phones do, and a log of what was really so.
 
 use super::client::Client;
-use super::site::{Door, Site};
+use super::site::{Door, SignIn, Site};
 use presence_bridge::clock::Clock;
-use presence_bridge::dev::accounts::AccountsStandIn;
 use rand::RngExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -51,7 +50,7 @@ impl Log {
 /// What a user does who has lost the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Return {
-    /// As the stock client: after a pause, again and again.
+    /// As the stock client: after a pause, or that which `closing` names, again and again.
     Soon,
     /// At some moment of the time given.
     Within(Duration),
@@ -68,13 +67,17 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
-    /// So many users, `u0` and so on, all of them connected when this returns.
-    pub(crate) async fn of(site: &Site, users: usize) -> Self {
-        let mut swarm = Self {
+    pub(crate) fn empty() -> Self {
+        Self {
             log: Log::default(),
             users: JoinSet::new(),
             orders: Vec::new(),
-        };
+        }
+    }
+
+    /// So many users, `u0` and so on, all of them connected when this returns.
+    pub(crate) async fn of(site: &Site, users: usize) -> Self {
+        let mut swarm = Self::empty();
         for number in 0..users {
             swarm.add(site, &format!("u{number}"));
         }
@@ -83,17 +86,22 @@ impl Swarm {
     }
 
     pub(crate) fn add(&mut self, site: &Site, user: &str) {
+        self.add_as(site, user, User::live);
+    }
+
+    /// A user with a life of another kind.
+    pub(super) fn add_as<L>(&mut self, site: &Site, user: &str, life: impl FnOnce(User) -> L)
+    where
+        L: Future<Output = ()> + Send + 'static,
+    {
         let order = watch::Sender::new(Return::Soon);
-        self.users.spawn(
-            User {
-                name: user.to_owned(),
-                door: site.door.clone(),
-                accounts: site.accounts().clone(),
-                log: self.log.clone(),
-                order: order.subscribe(),
-            }
-            .live(),
-        );
+        self.users.spawn(life(User {
+            name: user.to_owned(),
+            door: site.door.clone(),
+            sign_in: site.sign_in().clone(),
+            log: self.log.clone(),
+            order: order.subscribe(),
+        }));
         self.orders.push((user.to_owned(), order));
     }
 
@@ -127,51 +135,65 @@ impl Swarm {
     }
 }
 
-struct User {
-    name: String,
+pub(super) struct User {
+    pub(super) name: String,
     door: Door,
-    accounts: AccountsStandIn,
-    log: Log,
-    order: watch::Receiver<Return>,
+    sign_in: SignIn,
+    pub(super) log: Log,
+    pub(super) order: watch::Receiver<Return>,
 }
 
 impl User {
     async fn live(mut self) {
         let mut lost = false;
         loop {
-            let token = self.accounts.id_token(&self.name).unwrap();
-            if let Ok(client) = Client::connect(self.door.address(), &token).await {
-                self.log.note(&self.name, What::Came);
-                self.stay(client).await;
+            let mut told = None;
+            if let Some(client) = self.come().await {
+                told = self.stay(client).await;
                 lost = true;
             }
             let order = *self.order.borrow();
             let pause = match order {
                 Return::Never | Return::Leave => return,
                 Return::Within(time) if lost => time.mul_f64(rand::rng().random()),
-                Return::Soon | Return::Within(_) => {
-                    Duration::from_millis(rand::rng().random_range(PAUSE_MS))
-                }
+                Return::Soon | Return::Within(_) => told
+                    .unwrap_or_else(|| Duration::from_millis(rand::rng().random_range(PAUSE_MS))),
             };
             lost = false;
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Until the connection is over.
-    async fn stay(&mut self, mut client: Client) {
-        let over = async { while client.event().await.is_ok() {} };
+    /// One try.
+    pub(super) async fn come(&self) -> Option<Client> {
+        let token = self.sign_in.token(&self.name);
+        let client = Client::connect(self.door.address(), &token).await.ok()?;
+        self.log.note(&self.name, What::Came);
+        Some(client)
+    }
+
+    /// Until the connection is over; with the pause that the bridge has asked for.
+    async fn stay(&mut self, mut client: Client) -> Option<Duration> {
+        let mut told = None;
+        let over = async {
+            while let Ok((event, payload)) = client.event().await {
+                if event == "closing" {
+                    told = payload["retryAfterMs"].as_u64().map(Duration::from_millis);
+                }
+            }
+        };
         let told_to_leave = async {
             let told = self.order.wait_for(|order| *order == Return::Leave).await;
             told.is_ok()
         };
         let leaves = tokio::select! {
             () = over => false,
-            told = told_to_leave => told,
+            leaves = told_to_leave => leaves,
         };
         self.log.note(&self.name, What::Gone);
         if leaves {
             client.leave().await;
         }
+        told
     }
 }
