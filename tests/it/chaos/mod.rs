@@ -12,6 +12,7 @@ mod client;
 pub(crate) mod figures;
 mod flapping;
 mod journal;
+mod misfortune;
 mod namespace;
 mod proxy;
 mod scrape;
@@ -20,6 +21,8 @@ mod swarm;
 
 mod connections;
 mod database;
+mod storm;
+mod tokens;
 
 /// Whether this is the run whose figures are published.
 #[expect(
