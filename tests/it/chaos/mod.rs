@@ -19,8 +19,10 @@ mod scrape;
 mod site;
 mod swarm;
 
+mod answers;
 mod connections;
 mod database;
+mod late;
 mod storm;
 mod tokens;
 
