@@ -306,10 +306,12 @@ async fn reread(records: &dyn Records, rechecks: Vec<Recheck>) -> Reread {
         });
         for (recheck, read) in chunk.iter().zip(join_all(reads).await) {
             let read = read.unwrap_or_else(|error| {
-                failure = Some(match unread(&error) {
-                    busy @ Outcome::Busy { .. } => busy,
+                failure = Some(match error {
+                    ReadError::Busy { .. } => unread(&error),
                     // One record that may not be read is no reason for a long pause.
-                    _ => failure.unwrap_or(Outcome::NotSent),
+                    ReadError::Unavailable | ReadError::Denied(_) => {
+                        failure.unwrap_or(Outcome::NotSent)
+                    }
                 });
                 Found::Unknown
             });

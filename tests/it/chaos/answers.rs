@@ -79,10 +79,7 @@ fn staleness(seen: &Seen, commits: &[Commit]) -> Duration {
 #[tokio::test]
 async fn with_a_slow_database_batches_grow_and_nobody_waits_for_more_than_two_of_them() {
     let takes = sized(Duration::from_millis(500), Duration::from_secs(2));
-    let (users, lasts) = sized(
-        (60, Duration::from_secs(4)),
-        (1_000, Duration::from_secs(10)),
-    );
+    let (users, lasts) = sized((60, Duration::from_secs(4)), (500, Duration::from_secs(10)));
     let site = Site::new(&[]).await;
     let process = site.start().await;
     let scraper = Scraper::of(&process);

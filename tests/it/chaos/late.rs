@@ -10,6 +10,7 @@ use axum::http::Method;
 use presence_bridge::clock::Clock;
 use presence_bridge::dev::database::{Fault, Target, Verdict};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 const USERS: usize = 10;
 /// Longer than the first read after doubt takes to come.
@@ -19,7 +20,8 @@ const TOO_LONG: Duration = Duration::from_secs(8);
 /// Users who are online, and were not for a moment whose record lands late.
 struct Late {
     site: Site,
-    clients: Vec<Client>,
+    /// Listens, so that pings are answered.
+    here: JoinSet<()>,
     _process: crate::process::Process,
 }
 
@@ -69,8 +71,12 @@ impl Late {
             }
         })
         .await;
+        let mut here = JoinSet::new();
+        for mut client in come().await {
+            here.spawn(async move { while client.event().await.is_ok() {} });
+        }
         let late = Self {
-            clients: come().await,
+            here,
             _process: process,
             site,
         };
@@ -85,6 +91,10 @@ impl Late {
             commits.any(|commit| commit.online && commit.at > since)
         });
         soon("the newer record", told).await;
+    }
+
+    fn is_everybody_here(&mut self) -> bool {
+        self.here.try_join_next().is_none()
     }
 
     fn away(&self) -> usize {
@@ -104,7 +114,7 @@ impl Late {
 
 /// The reads after doubt come 5 and 30 seconds after it.
 async fn is_put_right(late_by: Duration, within: Duration) {
-    let late = Late::open(&[], late_by).await;
+    let mut late = Late::open(&[], late_by).await;
     let landed = late.until_landed().await;
     let right = late.site.database.until(|_| late.away() == 0);
     tokio::time::timeout(within + crate::phone::DEADLINE, right)
@@ -115,7 +125,7 @@ async fn is_put_right(late_by: Duration, within: Duration) {
         lie <= sized(within + crate::phone::DEADLINE, within),
         "{lie:?}"
     );
-    assert_eq!(late.clients.len(), USERS);
+    assert!(late.is_everybody_here());
 }
 
 #[tokio::test]
@@ -132,17 +142,17 @@ async fn a_late_landing_is_found_and_put_right() {
 #[cfg(feature = "sabotage")]
 #[tokio::test]
 async fn without_the_reads_after_doubt_a_late_landing_stays() {
-    let late = Late::open(&[("SABOTAGE", "doubt")], Duration::from_millis(1_500)).await;
+    let mut late = Late::open(&[("SABOTAGE", "doubt")], Duration::from_millis(1_500)).await;
     late.until_landed().await;
     tokio::time::sleep(TOO_LONG).await;
     assert!(late.away() > 0, "nobody has looked");
-    assert_eq!(late.clients.len(), USERS);
+    assert!(late.is_everybody_here());
 }
 
 #[tokio::test]
 async fn behind_the_fence_a_late_landing_is_refused() {
     let fence = [("PRESENCE_FENCE", "rules")];
-    let late = Late::open(&fence, Duration::from_millis(1_500)).await;
+    let mut late = Late::open(&fence, Duration::from_millis(1_500)).await;
     let refused = late.site.database.until(|base| {
         let mut entries = base.history().into_iter();
         entries.any(|entry| entry.path == "/presence" && entry.verdict == Verdict::Refused(401))
@@ -154,5 +164,5 @@ async fn behind_the_fence_a_late_landing_is_refused() {
         commits.iter().all(|commit| commit.online),
         "nobody was offline"
     );
-    assert_eq!(late.clients.len(), USERS);
+    assert!(late.is_everybody_here());
 }
