@@ -213,6 +213,8 @@ fn presence(
     let adopted = ground.sabotage.adopted(adopted);
     let graces = (config.presence_grace, config.presence_start_grace);
     let (presence, handle) = Presence::new(graces, adopted, outside);
+    #[cfg(feature = "sabotage")]
+    let presence = ground.sabotage.presence(presence);
     ground.run(presence.run(ground.stop.clone()));
     handle
 }

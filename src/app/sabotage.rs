@@ -7,7 +7,7 @@ use super::Ground;
 use super::front::Listeners;
 use crate::config::{Config, Environment};
 use crate::services::mirror::MirrorOptions;
-use crate::services::presence::Adopted;
+use crate::services::presence::{Adopted, Presence};
 use anyhow::Context;
 use clap::ValueEnum;
 use socket2::SockRef;
@@ -35,6 +35,8 @@ enum Protection {
     Doubt,
     /// All records are compared with the truth.
     Sweep,
+    /// Graces get the time back in which the process stood still.
+    Standstill,
 }
 
 /// Leaves out what the environment names.
@@ -105,6 +107,13 @@ impl Sabotage {
         } else {
             adopted
         }
+    }
+
+    pub(super) fn presence(&self, mut presence: Presence) -> Presence {
+        if self.without(Protection::Standstill) {
+            presence.patience = NEVER;
+        }
+        presence
     }
 
     pub(super) async fn audit(self, audit: impl Future<Output = ()>) {

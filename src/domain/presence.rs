@@ -69,6 +69,8 @@ pub struct PresenceBook {
     users: HashMap<UserId, Entry>,
     /// One for each lingering user, the earliest first.
     deadlines: BTreeSet<(Instant, UserId)>,
+    /// When the process could hear again after it last stood still.
+    awake_since: Option<Instant>,
 }
 
 struct Entry {
@@ -91,6 +93,7 @@ impl PresenceBook {
             grace,
             users: HashMap::new(),
             deadlines: BTreeSet::new(),
+            awake_since: None,
         }
     }
 
@@ -137,7 +140,11 @@ impl PresenceBook {
         };
         connections.retain(|open| *open != connection);
         if connections.is_empty() {
-            let until = now.instant + self.grace;
+            // Closed before the process stood still, and heard of only now: the grace begins now.
+            let heard = self
+                .awake_since
+                .map_or(now.instant, |awake| awake.max(now.instant));
+            let until = heard + self.grace;
             entry.state = State::Lingering {
                 last_seen: now.unix.max(entry.since),
                 until,
@@ -159,6 +166,23 @@ impl PresenceBook {
         };
         self.users.insert(user.clone(), entry);
         self.deadlines.insert((until, user.clone()));
+    }
+
+    /// For so `long`, until `now`, nobody could be heard: whoever lingers gets that time back.
+    ///
+    /// Invariant: what happens after a standstill is what would have happened without it, that
+    /// much earlier (test: `time_lost_in_a_standstill_is_given_back_and_no_more`).
+    pub fn stood_still(&mut self, long: Duration, now: Instant) {
+        self.awake_since = Some(now);
+        let deadlines = std::mem::take(&mut self.deadlines).into_iter();
+        self.deadlines = deadlines
+            .map(|(until, user)| (until + long, user))
+            .collect();
+        for entry in self.users.values_mut() {
+            if let State::Lingering { until, .. } = &mut entry.state {
+                *until += long;
+            }
+        }
     }
 
     /// Everybody whose grace is over, oldest deadline first.

@@ -21,6 +21,10 @@ const QUEUE: usize = 4_096;
 const REMEMBERED_DEPARTURES: u64 = 100_000;
 /// Later than any grace.
 const FOREVER: Duration = Duration::from_hours(876_000);
+/// The owner gets its turn at least this often.
+const TURN: Duration = Duration::from_secs(1);
+/// A turn that comes later than this means that the process stood still.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 enum Order {
     Connected {
@@ -39,6 +43,12 @@ enum Order {
     },
     /// Everybody who lingers goes offline now.
     EndGraces { done: oneshot::Sender<()> },
+}
+
+enum Event {
+    Ordered(Order),
+    Found(Option<Adopted>),
+    Woken,
 }
 
 #[derive(Clone)]
@@ -97,6 +107,9 @@ pub struct Presence {
     grace: Duration,
     /// Users adopted at start who have not come back by then are offline.
     adoption_ends: Instant,
+    /// When the owner last had its turn, and how late the next one may come.
+    last_turn: Instant,
+    pub patience: Duration,
     departures: moka::future::Cache<UserId, UnixMillis>,
     outside: Outside,
 }
@@ -119,7 +132,7 @@ impl Presence {
         outside: Outside,
     ) -> (Self, PresenceHandle) {
         let (sender, orders) = mpsc::channel(QUEUE);
-        let adoption_ends = outside.clock.instant() + start_grace;
+        let last_turn = outside.clock.instant();
         let departures = moka::future::Cache::new(REMEMBERED_DEPARTURES);
         let book = PresenceBook::new(grace);
         (
@@ -128,7 +141,9 @@ impl Presence {
                 orders,
                 adopted,
                 grace,
-                adoption_ends,
+                adoption_ends: last_turn + start_grace,
+                last_turn,
+                patience: PATIENCE,
                 departures,
                 outside,
             },
@@ -140,29 +155,48 @@ impl Presence {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut adopting = true;
         loop {
-            let grace_over = async {
-                match self.book.next_deadline() {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
+            let turn = self.last_turn + TURN;
+            let wake = self.book.next_deadline().map_or(turn, |due| due.min(turn));
+            // In this order: whoever was heard of in time does not go offline.
+            let event = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 order = self.orders.recv() => match order {
-                    Some(order) => self.obey(order).await,
+                    Some(order) => Event::Ordered(order),
                     None => return,
                 },
-                found = self.adopted.recv(), if adopting => match found {
-                    Some(found) => self.adopt(found),
-                    None => adopting = false,
-                },
-                () = grace_over => {
-                    let now = self.outside.clock.instant();
-                    self.expire(now).await;
-                }
+                found = self.adopted.recv(), if adopting => Event::Found(found),
+                () = tokio::time::sleep_until(wake.into()) => Event::Woken,
+            };
+            let now = self.outside.clock.instant();
+            // Before anything is made of the time that has passed.
+            self.catch_up(now);
+            match event {
+                Event::Ordered(order) => self.obey(order).await,
+                Event::Found(Some(found)) => self.adopt(found),
+                Event::Found(None) => adopting = false,
+                Event::Woken => self.expire(now).await,
             }
             self.count();
         }
+    }
+
+    /// A stopped process, a paused machine, no processor to be had: whoever came back meanwhile
+    /// could not be heard, so nobody goes offline for that time.
+    fn catch_up(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.last_turn + TURN);
+        self.last_turn = now;
+        if late <= self.patience {
+            return;
+        }
+        tracing::warn!(
+            seconds = late.as_secs(),
+            "the process stood still; all graces get the time back"
+        );
+        self.outside.metrics.standstills.inc();
+        self.book.stood_still(late, now);
+        self.outside.chats.stood_still(late);
+        self.adoption_ends += late;
     }
 
     async fn obey(&mut self, order: Order) {
@@ -293,3 +327,6 @@ impl Presence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

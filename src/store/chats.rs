@@ -112,6 +112,18 @@ impl Chats {
             .collect()
     }
 
+    /// For so `long` nobody could come back: the kept seats are kept that much longer.
+    pub fn stood_still(&self, long: Duration) {
+        let mut inner = self.lock();
+        let seats = inner
+            .chats
+            .values_mut()
+            .flat_map(|here| here.seats.values_mut());
+        for until in seats.filter_map(|seat| seat.until.as_mut()) {
+            *until += long;
+        }
+    }
+
     /// Drops seats kept for users who came back but not to these chats.
     pub fn sweep(&self, now: Instant) {
         let mut inner = self.lock();

@@ -157,6 +157,8 @@ metrics! {
     presence_transitions: Family<TransitionLabels, Counter> = Family::default();
     /// Reconnects within the grace: the flaps that nobody saw.
     presence_absorbed: Counter = Counter::default();
+    /// Times the process stood still for seconds and could hear nobody; graces get the time back.
+    standstills: Counter = Counter::default();
     /// Users found online in the database at start and adopted.
     presence_adopted: Counter = Counter::default();
     /// Transitions handed to the mirror. Equals written + coalesced + pending + parked at every scrape.

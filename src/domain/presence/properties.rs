@@ -117,9 +117,22 @@ impl Model {
 
 /// Plays the steps; what the book said comes out, each with the step's index.
 fn play(book: &mut PresenceBook, steps: &[Step]) -> Vec<(usize, Transition)> {
+    play_with_standstills(book, steps, &[])
+}
+
+/// The same, where the process stands still for so long before each step.
+fn play_with_standstills(
+    book: &mut PresenceBook,
+    steps: &[Step],
+    standstills: &[u64],
+) -> Vec<(usize, Transition)> {
     let mut said = Vec::new();
     let mut ms = 0;
     for (index, step) in steps.iter().enumerate() {
+        if let Some(lost) = standstills.get(index).filter(|lost| **lost > 0) {
+            ms += lost;
+            book.stood_still(Duration::from_millis(*lost), instant(ms));
+        }
         ms += step.after_ms;
         let now = at_unix(ms, step.unix);
         match step.fact {
@@ -218,6 +231,15 @@ proptest! {
                 prop_assert_eq!(open_after(&steps[..index], n), 0);
             }
         }
+    }
+
+    #[test]
+    fn time_lost_in_a_standstill_is_given_back_and_no_more(
+        steps in steps(),
+        lost in prop::collection::vec(prop_oneof![Just(0), 0..100_000_u64], 60),
+    ) {
+        let heard = play_with_standstills(&mut book(), &steps, &lost);
+        prop_assert_eq!(heard, play(&mut book(), &steps));
     }
 
     #[test]

@@ -131,6 +131,19 @@ fn each_close_starts_a_grace_of_its_own() {
 }
 
 #[test]
+fn a_close_heard_only_after_a_standstill_begins_its_grace_then() {
+    let mut book = book();
+    book.connected(&ann(), PHONE, at(0));
+    book.stood_still(Duration::from_secs(30), instant(30_100));
+    book.disconnected(&ann(), PHONE, at(50));
+    assert_eq!(book.next_deadline(), Some(instant(30_100 + GRACE_MS)));
+    assert_eq!(
+        book.expire(instant(30_100 + GRACE_MS)),
+        [offline(&ann(), 50)]
+    );
+}
+
+#[test]
 fn repeated_opening_of_one_connection_counts_once() {
     let mut book = book();
     book.connected(&ann(), PHONE, at(0));

@@ -87,7 +87,7 @@ pub struct MirrorEnded;
 
 /// Reports transitions to the mirror.
 #[derive(Clone, Debug)]
-pub struct MirrorHandle(mpsc::Sender<(UserId, Record)>);
+pub struct MirrorHandle(pub(super) mpsc::Sender<(UserId, Record)>);
 
 impl MirrorHandle {
     /// From now on the database should say `record` of `user`. Waits while the queue is full.
