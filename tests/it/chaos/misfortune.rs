@@ -58,6 +58,6 @@ fn fault(rng: &mut StdRng) -> Fault {
         6 => Fault::ResetAfterCommit,
         7 => Fault::SlowBody,
         // Beyond the timeout, and within what the reads after doubt cover.
-        _ => Fault::DelayCommit(Duration::from_millis(rng.random_range(800..3_000))),
+        _ => Fault::DelayCommit(Duration::from_millis(rng.random_range(1_100..3_500))),
     }
 }
