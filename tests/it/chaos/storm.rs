@@ -10,7 +10,7 @@ use super::flapping::Habits;
 use super::misfortune::{LATEST, mend, strike};
 use super::scrape::Scraper;
 use super::site::Site;
-use super::swarm::{Return, Swarm};
+use super::swarm::{Log, Return, Swarm};
 use super::{is_full, sized};
 use crate::process::Process;
 use presence_bridge::clock::Clock;
@@ -172,9 +172,9 @@ async fn storm(weather: Weather, seed: u64) -> Measured {
         tokio::time::sleep(LATEST).await;
     }
     // Half of them are here, half are away.
-    let here = at_rest(&site, &swarm, size.grace, weather).await;
-    swarm.order(0..size.users, Return::Leave);
-    let gone = at_rest(&site, &swarm, size.grace, weather).await;
+    let here = at_rest(&site, &swarm.log, size.grace, weather).await;
+    let log = swarm.leave().await;
+    let gone = at_rest(&site, &log, size.grace, weather).await;
     bridge.account().await;
     let measured = Measured {
         users: size.users,
@@ -197,10 +197,12 @@ async fn kills(bridge: &mut Bridge<'_>, lasts: Duration, mut rng: StdRng) {
 }
 
 /// What the checker finds as soon as nothing changes any more.
-async fn at_rest(site: &Site, swarm: &Swarm, grace: Duration, weather: Weather) -> Measured {
-    site.until_true(&swarm.log, PATIENCE).await;
-    let (seen, commits) = (swarm.log.seen(), site.journal.commits());
+async fn at_rest(site: &Site, log: &Log, grace: Duration, weather: Weather) -> Measured {
+    let (seen, wrong_at_rest) = site.until_true(log, PATIENCE).await;
+    let commits = site.journal.commits();
     let mut findings = check(&seen, &commits, grace, |user| site.is_online(user));
+    // Somebody may have come since.
+    findings.wrong_at_rest = wrong_at_rest;
     if weather != Weather::Healthy {
         // What was under way when the user came back lands when the database lets it.
         findings.false_offline.clear();
