@@ -38,9 +38,7 @@ const REFRESH_AHEAD: Duration = Duration::from_mins(5);
 const END_MARGIN: Duration = Duration::from_secs(10);
 const MAX_LIFE: Duration = Duration::from_hours(24);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// Shorter than the pause of whoever asks for the database again, so that each of these attempts
-/// finds out whether there are tokens.
-const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(5);
+const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Keeps a token of one source at hand.
 #[derive(Clone)]
