@@ -119,9 +119,6 @@ pub enum WriteError {
 pub enum ReadError {
     #[error("the database is out of reach")]
     Unavailable,
-    /// The database names the pause it wants.
-    #[error("the database is busy")]
-    Busy { retry_after: Option<Duration> },
     #[error("the database refuses: {0}")]
     Denied(String),
 }

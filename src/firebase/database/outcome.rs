@@ -70,12 +70,9 @@ pub(super) fn read_result(asked: Result<Answer, Fault>) -> Result<Vec<u8>, ReadE
         Fault::NotSent | Fault::Ambiguous => ReadError::Unavailable,
         Fault::TooLarge => ReadError::Denied("the answer is too large".to_owned()),
     })?;
-    let retry_after = answer.retry_after;
     match answer.status.as_u16() {
         200..=299 => Ok(answer.body),
-        429 => Err(ReadError::Busy { retry_after }),
-        503 if retry_after.is_some() => Err(ReadError::Busy { retry_after }),
-        408 | 500..=599 => Err(ReadError::Unavailable),
+        408 | 429 | 500..=599 => Err(ReadError::Unavailable),
         _ => Err(ReadError::Denied(reason(&answer))),
     }
 }
@@ -95,7 +92,6 @@ pub(super) fn read_label<T>(result: &Result<T, ReadError>) -> RequestOutcome {
     match result {
         Ok(_) => RequestOutcome::Ok,
         Err(ReadError::Unavailable) => RequestOutcome::NotSent,
-        Err(ReadError::Busy { .. }) => RequestOutcome::Busy,
         Err(ReadError::Denied(_)) => RequestOutcome::Denied,
     }
 }

@@ -233,21 +233,13 @@ async fn reads_that_fail_say_so() {
     for reply in [
         say(500, ""),
         say(503, ""),
+        say(429, ""),
         Reply::CutShort(200),
         Reply::Reset,
         cut_json,
     ] {
         let (_script, database) = bench([reply]).await;
         assert_eq!(database.online().await, Err(ReadError::Unavailable));
-    }
-    for status in [429, 503] {
-        let busy = Reply::Say(status, "Retry-After: 7\r\n", String::new());
-        let (_script, database) = bench([busy]).await;
-        let retry_after = Some(Duration::from_secs(7));
-        assert_eq!(
-            database.online().await,
-            Err(ReadError::Busy { retry_after })
-        );
     }
     let (_script, database) = bench([say(400, r#"{"error":"bad"}"#)]).await;
     let denied = ReadError::Denied("status 400: bad".to_owned());

@@ -1,6 +1,6 @@
 //! Which request starts when, and what its outcome means.
 
-use super::{ADOPTED_CHUNK, Adoption, LOOK_AGAIN, MirrorTask, adopt, outcome_of, unread};
+use super::{ADOPTED_CHUNK, Adoption, LOOK_AGAIN, MirrorTask, adopt, outcome_of};
 use crate::domain::mirror::{Found, Outcome, Recheck};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{ReadError, Records, WriteError};
@@ -14,12 +14,6 @@ const REREAD_USERS: usize = 400;
 const REREAD_AT_ONCE: usize = 8;
 /// Heartbeat records of the dead removed in one pass.
 const MAX_BURIALS: usize = 100;
-
-/// What was read of users in doubt, and how the database failed if it did.
-pub(super) struct Reread {
-    found: Vec<(Recheck, Found)>,
-    failure: Option<Outcome>,
-}
 
 /// The kinds of requests that may serve to find out whether the database is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,9 +200,7 @@ impl MirrorTask {
                 self.core.reached(now);
                 self.take_over(adoption, now);
             }
-            Err(error @ (ReadError::Unavailable | ReadError::Busy { .. })) => {
-                self.missed(&unread(&error), false, now);
-            }
+            Err(ReadError::Unavailable) => self.missed(&Outcome::NotSent, false, now),
             Err(ReadError::Denied(reason)) => {
                 tracing::error!(reason, "the database does not tell who is online");
                 self.next_look = Some(now + self.options.limits.denied_pause);
@@ -274,7 +266,7 @@ impl MirrorTask {
         }));
     }
 
-    pub(super) fn reread(&mut self, Reread { found, failure }: &Reread, now: Instant) {
+    pub(super) fn reread(&mut self, found: &[(Recheck, Found)], now: Instant) {
         let late = found
             .iter()
             .filter(|(recheck, found)| self.core.observe(recheck, *found, now))
@@ -285,38 +277,30 @@ impl MirrorTask {
                 "old writes had landed late; they are put right"
             );
         }
-        if let Some(outcome) = failure {
-            self.missed(outcome, false, now);
+        if found.iter().any(|(_, found)| *found == Found::Unknown) {
+            self.missed(&Outcome::NotSent, false, now);
         }
     }
 }
 
 /// Reads some users again, a few at a time, until the database fails.
-async fn reread(records: &dyn Records, rechecks: Vec<Recheck>) -> Reread {
-    let mut found = Vec::with_capacity(rechecks.len());
-    let mut failure = None;
+async fn reread(records: &dyn Records, rechecks: Vec<Recheck>) -> Vec<(Recheck, Found)> {
+    let mut answers = Vec::with_capacity(rechecks.len());
+    let mut failed = false;
     for chunk in rechecks.chunks(REREAD_AT_ONCE) {
-        let may_ask = failure.is_none();
         let reads = chunk.iter().map(|recheck| async move {
-            if !may_ask {
-                return Ok(Found::Unknown);
+            if failed {
+                return Found::Unknown;
             }
-            let read = records.read(&recheck.user).await;
-            read.map(|record| record.map_or(Found::Nothing, Found::Record))
+            match records.read(&recheck.user).await {
+                Ok(Some(record)) => Found::Record(record),
+                Ok(None) => Found::Nothing,
+                Err(ReadError::Unavailable | ReadError::Denied(_)) => Found::Unknown,
+            }
         });
-        for (recheck, read) in chunk.iter().zip(join_all(reads).await) {
-            let read = read.unwrap_or_else(|error| {
-                failure = Some(match error {
-                    ReadError::Busy { .. } => unread(&error),
-                    // One record that may not be read is no reason for a long pause.
-                    ReadError::Unavailable | ReadError::Denied(_) => {
-                        failure.unwrap_or(Outcome::NotSent)
-                    }
-                });
-                Found::Unknown
-            });
-            found.push((recheck.clone(), read));
-        }
+        let found = join_all(reads).await;
+        failed |= found.contains(&Found::Unknown);
+        answers.extend(chunk.iter().cloned().zip(found));
     }
-    Reread { found, failure }
+    answers
 }

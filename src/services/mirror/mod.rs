@@ -15,13 +15,13 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::domain::ids::UserId;
-use crate::domain::mirror::{Limits, Mirror, Outcome, Sweep};
+use crate::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck, Sweep};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{BoxFuture, ReadError, Record, Records, WriteError};
 use crate::telemetry::metrics::Metrics;
 pub use adoption::{AdoptedUser, Adoption, Process, adopt};
 use fence::{Asked, Gate};
-use flights::{Kind, Reread};
+use flights::Kind;
 use publish::Publisher;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -114,7 +114,7 @@ pub struct MirrorTask {
     write: Slot<Result<(), WriteError>>,
     beat: Slot<Result<UnixMillis, WriteError>>,
     look: Slot<Result<Adoption, ReadError>>,
-    reread: Slot<Reread>,
+    reread: Slot<Vec<(Recheck, Found)>>,
     page: Slot<Result<Swept, ReadError>>,
     sweep: Sweep,
     burial: Slot<Result<(), WriteError>>,
@@ -141,7 +141,7 @@ enum Event {
     Written(Result<(), WriteError>),
     Beaten(Result<UnixMillis, WriteError>),
     Looked(Result<Adoption, ReadError>),
-    Reread(Reread),
+    Reread(Vec<(Recheck, Found)>),
     Swept(Result<Swept, ReadError>),
     Buried(Result<(), WriteError>),
     Fenced(Asked),
@@ -265,10 +265,7 @@ impl MirrorTask {
             Event::Reread(found) => self.reread(&found, now),
             Event::Swept(result) => self.swept(result, now),
             Event::Fenced(asked) => self.fenced(asked, now),
-            Event::Buried(Err(error)) => {
-                if let WriteError::Busy { .. } = error {
-                    self.missed(&outcome_of(&Err(error)), false, now);
-                }
+            Event::Buried(Err(_)) => {
                 // They are found again, and their users with them.
                 self.next_look.get_or_insert(now + LOOK_AGAIN);
             }
@@ -365,17 +362,6 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// What a failed read says of the database.
-fn unread(error: &ReadError) -> Outcome {
-    match error {
-        ReadError::Unavailable => Outcome::NotSent,
-        ReadError::Busy { retry_after } => Outcome::Busy {
-            retry_after: *retry_after,
-        },
-        ReadError::Denied(_) => Outcome::Denied,
     }
 }
 

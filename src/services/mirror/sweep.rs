@@ -1,7 +1,7 @@
 //! The sweep's requests: a page of the records, and then who else is alive.
 
-use super::{LOOK_AGAIN, MirrorTask, adoption, unread};
-use crate::domain::mirror::{Passage, Stretch};
+use super::{LOOK_AGAIN, MirrorTask, adoption};
+use crate::domain::mirror::{Outcome, Passage, Stretch};
 use crate::services::ports::{NodeBeat, Page, ReadError, Records};
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,9 +47,7 @@ impl MirrorTask {
             Err(error) => {
                 self.sweep.failed();
                 match error {
-                    ReadError::Unavailable | ReadError::Busy { .. } => {
-                        self.missed(&unread(&error), false, now);
-                    }
+                    ReadError::Unavailable => self.missed(&Outcome::NotSent, false, now),
                     ReadError::Denied(reason) => {
                         tracing::error!(
                             reason,

@@ -174,8 +174,10 @@ impl Fake {
 fn unread(error: WriteError) -> ReadError {
     match error {
         WriteError::Denied(reason) => ReadError::Denied(reason),
-        WriteError::Busy { retry_after } => ReadError::Busy { retry_after },
-        WriteError::NotSent | WriteError::Ambiguous | WriteError::BadData => ReadError::Unavailable,
+        WriteError::NotSent
+        | WriteError::Ambiguous
+        | WriteError::Busy { .. }
+        | WriteError::BadData => ReadError::Unavailable,
     }
 }
 
