@@ -39,7 +39,7 @@ impl Default for Limits {
         Self {
             batch_users: 400,
             flush_interval: Duration::from_millis(250),
-            backoff: (Duration::from_millis(500), Duration::from_secs(10)),
+            backoff: (Duration::from_millis(500), Duration::from_secs(9)),
             denied_pause: Duration::from_mins(1),
             recheck_after: [Duration::from_secs(5), Duration::from_secs(30)],
         }

@@ -12,7 +12,7 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What the checker found. All of it is empty in a run that keeps its promises.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
     /// I1: users whose record is not as it should be, now that all is quiet.
     pub wrong_at_rest: BTreeSet<String>,

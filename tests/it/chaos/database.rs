@@ -15,7 +15,7 @@ use crate::world::get;
 use presence_bridge::clock::Clock;
 use presence_bridge::dev::database::{Fault, Target};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BOUND: Duration = Duration::from_secs(10);
 const MOST_REQUESTS: usize = 12;
@@ -105,7 +105,7 @@ fn size() -> Size {
     sized(small, full)
 }
 
-async fn transitions(process: &Process) -> f64 {
+pub(super) async fn transitions(process: &Process) -> f64 {
     let page = Page::of(process.admin).await.unwrap();
     let of = |kind| {
         page.value(&format!(
@@ -120,6 +120,16 @@ async fn until_nobody_lingers(process: &Process) {
         let lingering = "bridge_presence_users{status=\"lingering\"}";
         while Page::of(process.admin).await.unwrap().value(lingering) > 0.5 {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+/// Until a process that has just been started is ready.
+pub(super) async fn until_ready(process: &Process) {
+    soon("readiness", async {
+        while get(process.public, "/readyz").await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
@@ -158,12 +168,18 @@ impl Chat {
         Self(clients.try_into().ok().unwrap())
     }
 
-    async fn goes_on(&mut self) {
+    /// A message each second, the last one at `until` or later.
+    async fn goes_on(&mut self, until: Instant) {
         let [ann, ben] = &mut self.0;
-        let message = json!({ "chatId": "x", "message": "still here" });
-        ann.say("send_message", message).await.unwrap();
-        let heard = async { while ben.event().await.unwrap().0 != "new_message" {} };
-        soon("the message", heard).await;
+        let clock = Clock::system();
+        while clock.instant() < until {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let message = json!({ "chatId": "x", "message": "still here" });
+            let answer = ann.ask("send_message", message).await.unwrap();
+            assert_eq!(answer["ok"], true, "{answer}");
+            let heard = async { while ben.event().await.unwrap().0 != "new_message" {} };
+            soon("the message", heard).await;
+        }
     }
 }
 
@@ -177,6 +193,7 @@ async fn suffer(outage: Outage) -> Measured {
     let site = Site::new(&settings).await;
     let process = site.start().await;
     let scraper = Scraper::of(&process);
+    until_ready(&process).await;
     let Size {
         flapping,
         leaving,
@@ -203,13 +220,11 @@ async fn suffer(outage: Outage) -> Measured {
     outage.begin(&site);
     swarm.order(flapping..flapping + leaving, Return::Leave);
     until_readiness(&process, "degraded").await;
-    chat.goes_on().await;
-    tokio::time::sleep_until((began + flaps_for).into()).await;
+    chat.goes_on(began + flaps_for).await;
     swarm.order(0..flapping, Return::Never);
-    tokio::time::sleep_until((began + lasts).into()).await;
+    chat.goes_on(began + lasts).await;
     until_nobody_lingers(&process).await;
     until_readiness(&process, "degraded").await;
-    chat.goes_on().await;
     let transitions = transitions(&process).await - told;
     let requests = Outage::requests(&site) - asked;
     let grown_kib = resident_kib(&process).saturating_sub(resident);

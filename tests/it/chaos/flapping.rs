@@ -35,7 +35,7 @@ impl Swarm {
     /// [`Return::Never`] whoever is away stays away, and whoever is there stays.
     pub(crate) fn flap(&mut self, site: &Site, name: &str, users: usize, seed: u64, as_: &Habits) {
         for number in 0..users {
-            let rng = StdRng::seed_from_u64(seed ^ (number as u64) << 32);
+            let rng = StdRng::seed_from_u64(seed ^ ((number as u64) << 32));
             let habits = as_.clone();
             self.add_as(site, &format!("{name}{number}"), |user| {
                 Flapping { user, habits, rng }.live()

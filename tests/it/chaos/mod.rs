@@ -12,18 +12,23 @@ mod client;
 pub(crate) mod figures;
 mod flapping;
 mod journal;
+mod misfortune;
 mod namespace;
 mod proxy;
 mod scrape;
 mod site;
 mod swarm;
 
+mod answers;
 mod connections;
 mod database;
 mod deploys;
+mod late;
 mod machine;
 mod processes;
 mod starving;
+mod storm;
+mod tokens;
 
 /// Whether this is the run whose figures are published.
 #[expect(

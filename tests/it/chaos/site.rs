@@ -3,7 +3,7 @@
 use super::checker::wrong;
 use super::journal::Journal;
 use super::proxy::Proxy;
-use super::swarm::Log;
+use super::swarm::{Log, Seen};
 use crate::google::{Google, KeyFile};
 use crate::mint;
 use crate::phone::soon;
@@ -12,6 +12,7 @@ use crate::world::{PROJECT, claims, serve};
 use presence_bridge::clock::Clock;
 use presence_bridge::dev::accounts::AccountsStandIn;
 use presence_bridge::dev::database::{DEFAULT_RULES, DatabaseStandIn};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -172,15 +173,23 @@ impl Site {
         self.database.value(&format!("/presence/{user}/online")) == true
     }
 
-    /// Until the database says of everybody what is so, or the patience is over.
-    pub(crate) async fn until_true(&self, log: &Log, patience: Duration) {
-        let all_true = async {
-            while !wrong(&log.seen(), |user| self.is_online(user)).is_empty() {
-                tokio::time::sleep(LOOK_EVERY).await;
+    /// Until the database says of everybody what is so, or the patience is over: the log as it was
+    /// then, and of whom it is not so.
+    pub(crate) async fn until_true(
+        &self,
+        log: &Log,
+        patience: Duration,
+    ) -> (Vec<Seen>, BTreeSet<String>) {
+        let clock = Clock::system();
+        let end = clock.instant() + patience;
+        loop {
+            let seen = log.seen();
+            let wrong = wrong(&seen, |user| self.is_online(user));
+            if wrong.is_empty() || clock.instant() > end {
+                return (seen, wrong);
             }
-        };
-        // Who is wrong then, the checker says.
-        drop(tokio::time::timeout(patience, all_true).await);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     pub(crate) async fn until_online(&self, user: &str, online: bool) {
