@@ -119,6 +119,9 @@ pub enum WriteError {
 pub enum ReadError {
     #[error("the database is out of reach")]
     Unavailable,
+    /// The database asks for a pause.
+    #[error("the database asks to wait")]
+    Busy { retry_after: Option<Duration> },
     #[error("the database refuses: {0}")]
     Denied(String),
 }

@@ -4,13 +4,13 @@ use super::target::is_database_host;
 use crate::services::ports::{ReadError, WriteError};
 use crate::telemetry::metrics::RequestOutcome;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use url::Url;
 
 /// A longer pause is not believed; it would be taken for an outage.
-const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 /// A reason is for a log line.
 const MAX_REASON_CHARS: usize = 200;
 
@@ -70,9 +70,12 @@ pub(super) fn read_result(asked: Result<Answer, Fault>) -> Result<Vec<u8>, ReadE
         Fault::NotSent | Fault::Ambiguous => ReadError::Unavailable,
         Fault::TooLarge => ReadError::Denied("the answer is too large".to_owned()),
     })?;
+    let retry_after = answer.retry_after;
     match answer.status.as_u16() {
         200..=299 => Ok(answer.body),
-        408 | 429 | 500..=599 => Err(ReadError::Unavailable),
+        429 => Err(ReadError::Busy { retry_after }),
+        503 if retry_after.is_some() => Err(ReadError::Busy { retry_after }),
+        408 | 500..=599 => Err(ReadError::Unavailable),
         _ => Err(ReadError::Denied(reason(&answer))),
     }
 }
@@ -92,19 +95,22 @@ pub(super) fn read_label<T>(result: &Result<T, ReadError>) -> RequestOutcome {
     match result {
         Ok(_) => RequestOutcome::Ok,
         Err(ReadError::Unavailable) => RequestOutcome::NotSent,
+        Err(ReadError::Busy { .. }) => RequestOutcome::Busy,
         Err(ReadError::Denied(_)) => RequestOutcome::Denied,
     }
 }
 
-/// `Retry-After` in either of its forms: seconds, or a date to compare with `now`.
+/// `Retry-After` in either of its forms: seconds, or a date to compare with that of the answer;
+/// `now` by our own clock, which may be wrong, serves where the answer has none.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(now)
-            .unwrap_or_default(),
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let asked = text(RETRY_AFTER)?;
+    let pause = if let Ok(seconds) = asked.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let since = text(DATE).and_then(date).unwrap_or(now);
+        date(asked)?.duration_since(since).unwrap_or_default()
     };
     Some(pause.min(MAX_RETRY_AFTER))
 }

@@ -109,10 +109,18 @@ async fn failures_say_what_the_caller_can_do() {
         (say(503, ""), WriteError::NotSent),
         (with(503, "Retry-After: 7\r\n"), busy(7)),
         (with(429, "Retry-After: 7\r\n"), busy(7)),
-        (with(429, "retry-after: 86400\r\n"), busy(60)),
+        (with(429, "retry-after: 86400\r\n"), busy(600)),
         (
             with(429, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n"),
             busy(0),
+        ),
+        // Both by the database's clock, however far off ours is.
+        (
+            with(
+                429,
+                "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nRetry-After: Thu, 01 Jan 1970 00:00:09 GMT\r\n",
+            ),
+            busy(9),
         ),
         (say(429, ""), WriteError::Busy { retry_after: None }),
         (say(500, ""), WriteError::Ambiguous),
@@ -233,13 +241,19 @@ async fn reads_that_fail_say_so() {
     for reply in [
         say(500, ""),
         say(503, ""),
-        say(429, ""),
         Reply::CutShort(200),
         Reply::Reset,
         cut_json,
     ] {
         let (_script, database) = bench([reply]).await;
         assert_eq!(database.online().await, Err(ReadError::Unavailable));
+    }
+    for status in [429, 503] {
+        let busy = Reply::Say(status, "Retry-After: 7\r\n", String::new());
+        let (_script, database) = bench([busy]).await;
+        let retry_after = Some(Duration::from_secs(7));
+        let busy = ReadError::Busy { retry_after };
+        assert_eq!(database.online().await, Err(busy));
     }
     let (_script, database) = bench([say(400, r#"{"error":"bad"}"#)]).await;
     let denied = ReadError::Denied("status 400: bad".to_owned());

@@ -202,6 +202,7 @@ async fn rounds(records: &dyn Records, claim: &mut Claim) -> Result<End, Trouble
     for _ in 0..MAX_ROUNDS {
         let found = records.fence().await.map_err(|error| match error {
             ReadError::Unavailable => Trouble::Unreachable,
+            ReadError::Busy { retry_after } => Trouble::Busy(WriteError::Busy { retry_after }),
             ReadError::Denied(reason) => Trouble::Denied(reason),
         })?;
         let verdict = claim.found(found.record.as_ref(), rand::random());

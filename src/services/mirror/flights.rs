@@ -1,9 +1,11 @@
 //! Which request starts when, and what its outcome means.
 
-use super::{ADOPTED_CHUNK, Adoption, Known, LOOK_AGAIN, MirrorTask, adopt, outcome_of};
+use super::{
+    ADOPTED_CHUNK, Adoption, Known, LOOK_AGAIN, MirrorTask, adopt, missed_read, outcome_of,
+};
 use crate::domain::mirror::{Found, Outcome, Recheck};
 use crate::domain::time::UnixMillis;
-use crate::services::ports::{ReadError, Records, WriteError};
+use crate::services::ports::{ReadError, Record, Records, WriteError};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +16,9 @@ const REREAD_USERS: usize = 400;
 const REREAD_AT_ONCE: usize = 8;
 /// Heartbeat records of the dead removed in one pass.
 const MAX_BURIALS: usize = 100;
+
+/// Users in doubt, and what was read of them.
+pub(super) type Reread = Vec<(Recheck, Result<Option<Record>, ReadError>)>;
 
 /// The kinds of requests that may serve to find out whether the database is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +212,9 @@ impl MirrorTask {
                 self.core.reached(now);
                 self.take_over(adoption, now);
             }
-            Err(ReadError::Unavailable) => self.missed(&Outcome::NotSent, false, now),
+            Err(error @ (ReadError::Unavailable | ReadError::Busy { .. })) => {
+                self.missed(&missed_read(&error), false, now);
+            }
             Err(ReadError::Denied(reason)) => {
                 tracing::error!(reason, "the database does not tell who is online");
                 self.next_look = Some(now + self.options.limits.denied_pause);
@@ -283,10 +290,10 @@ impl MirrorTask {
         }));
     }
 
-    pub(super) fn reread(&mut self, found: &[(Recheck, Found)], now: Instant) {
-        let late = found
+    pub(super) fn reread(&mut self, read: &Reread, now: Instant) {
+        let late = read
             .iter()
-            .filter(|(recheck, found)| self.core.observe(recheck, *found, now))
+            .filter(|(recheck, read)| self.core.observe(recheck, found(read), now))
             .count();
         if late > 0 {
             tracing::info!(
@@ -294,30 +301,34 @@ impl MirrorTask {
                 "old writes had landed late; they are put right"
             );
         }
-        if found.iter().any(|(_, found)| *found == Found::Unknown) {
-            self.missed(&Outcome::NotSent, false, now);
+        if let Some(error) = read.iter().find_map(|(_, read)| read.as_ref().err()) {
+            self.missed(&missed_read(error), false, now);
         }
     }
 }
 
+fn found(read: &Result<Option<Record>, ReadError>) -> Found {
+    match read {
+        Ok(Some(record)) => Found::Record(*record),
+        Ok(None) => Found::Nothing,
+        Err(_) => Found::Unknown,
+    }
+}
+
 /// Reads some users again, a few at a time, until the database fails.
-async fn reread(records: &dyn Records, rechecks: Vec<Recheck>) -> Vec<(Recheck, Found)> {
+async fn reread(records: &dyn Records, rechecks: Vec<Recheck>) -> Reread {
     let mut answers = Vec::with_capacity(rechecks.len());
     let mut failed = false;
     for chunk in rechecks.chunks(REREAD_AT_ONCE) {
         let reads = chunk.iter().map(|recheck| async move {
             if failed {
-                return Found::Unknown;
+                return Err(ReadError::Unavailable);
             }
-            match records.read(&recheck.user).await {
-                Ok(Some(record)) => Found::Record(record),
-                Ok(None) => Found::Nothing,
-                Err(ReadError::Unavailable | ReadError::Denied(_)) => Found::Unknown,
-            }
+            records.read(&recheck.user).await
         });
-        let found = join_all(reads).await;
-        failed |= found.contains(&Found::Unknown);
-        answers.extend(chunk.iter().cloned().zip(found));
+        let read = join_all(reads).await;
+        failed |= read.iter().any(Result::is_err);
+        answers.extend(chunk.iter().cloned().zip(read));
     }
     answers
 }

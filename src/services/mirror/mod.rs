@@ -16,13 +16,13 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::domain::ids::UserId;
-use crate::domain::mirror::{Found, Limits, Mirror, Outcome, Recheck, Sweep};
+use crate::domain::mirror::{Limits, Mirror, Outcome, Sweep};
 use crate::domain::time::UnixMillis;
 use crate::services::ports::{BoxFuture, ReadError, Record, Records, WriteError};
 use crate::telemetry::metrics::Metrics;
 pub use adoption::{AdoptedUser, Adoption, Known, Process, adopt};
 use fence::{Asked, Gate};
-use flights::Kind;
+use flights::{Kind, Reread};
 use publish::Publisher;
 use silence::Life;
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -118,7 +118,7 @@ pub struct MirrorTask {
     write: Slot<Result<(), WriteError>>,
     beat: Slot<Result<UnixMillis, WriteError>>,
     look: Slot<Result<Adoption, ReadError>>,
-    reread: Slot<Vec<(Recheck, Found)>>,
+    reread: Slot<Reread>,
     page: Slot<Result<Swept, ReadError>>,
     sweep: Sweep,
     burial: Slot<Result<(), WriteError>>,
@@ -146,7 +146,7 @@ enum Event {
     Written(Result<(), WriteError>),
     Beaten(Result<UnixMillis, WriteError>),
     Looked(Result<Adoption, ReadError>),
-    Reread(Vec<(Recheck, Found)>),
+    Reread(Reread),
     Swept(Result<Swept, ReadError>),
     Buried(Result<(), WriteError>),
     Fenced(Asked),
@@ -368,6 +368,16 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Of a read that was not refused for good.
+fn missed_read(error: &ReadError) -> Outcome {
+    match error {
+        ReadError::Unavailable | ReadError::Denied(_) => Outcome::NotSent,
+        ReadError::Busy { retry_after } => Outcome::Busy {
+            retry_after: *retry_after,
+        },
     }
 }
 

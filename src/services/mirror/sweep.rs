@@ -1,7 +1,7 @@
 //! The sweep's requests: a page of the records, and then who else is alive.
 
-use super::{LOOK_AGAIN, MirrorTask, adoption};
-use crate::domain::mirror::{Outcome, Passage, Stretch};
+use super::{LOOK_AGAIN, MirrorTask, adoption, missed_read};
+use crate::domain::mirror::{Passage, Stretch};
 use crate::services::ports::{NodeBeat, Page, ReadError, Records};
 use std::sync::Arc;
 use std::time::Instant;
@@ -46,14 +46,10 @@ impl MirrorTask {
             Ok(swept) => swept,
             Err(error) => {
                 self.sweep.failed();
-                match error {
-                    ReadError::Unavailable => self.missed(&Outcome::NotSent, false, now),
-                    ReadError::Denied(reason) => {
-                        tracing::error!(
-                            reason,
-                            "the database does not let its records be compared"
-                        );
-                    }
+                if let ReadError::Denied(reason) = error {
+                    tracing::error!(reason, "the database does not let its records be compared");
+                } else {
+                    self.missed(&missed_read(&error), false, now);
                 }
                 return;
             }

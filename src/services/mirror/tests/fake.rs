@@ -177,10 +177,8 @@ impl Fake {
 fn unread(error: WriteError) -> ReadError {
     match error {
         WriteError::Denied(reason) => ReadError::Denied(reason),
-        WriteError::NotSent
-        | WriteError::Ambiguous
-        | WriteError::Busy { .. }
-        | WriteError::BadData => ReadError::Unavailable,
+        WriteError::Busy { retry_after } => ReadError::Busy { retry_after },
+        WriteError::NotSent | WriteError::Ambiguous | WriteError::BadData => ReadError::Unavailable,
     }
 }
 

@@ -237,6 +237,28 @@ async fn a_pause_that_the_database_asks_for_is_kept_by_every_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_that_the_answer_to_a_read_asks_for_is_kept_too() {
+    let fake = Fake::new();
+    let other = ("other".to_owned(), "1".to_owned());
+    let beat = (fake.time(), Duration::from_mins(10));
+    fake.state().beats.insert(other, beat);
+    let b = Bench::start(&fake);
+    sleep(3 * SECOND).await;
+    let retry_after = Some(Duration::from_secs(25));
+    // The next request is a look whether the other process still lives.
+    b.fake.state().down = Some(WriteError::Busy { retry_after });
+    sleep(3 * SECOND).await;
+    let (refused, op) = *b.fake.state().journal.last().unwrap();
+    assert_eq!(op, Op::Nodes);
+    b.fake.state().down = None;
+    b.want("ann", online(1)).await;
+    sleep(Duration::from_secs(22)).await;
+    let pause = b.fake.asked(refused + Duration::from_millis(1));
+    assert_eq!(pause, []);
+    b.sees("ann", online(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_poisonous_record_is_parked_and_the_others_land() {
     let b = Bench::settled().await;
     b.fake.state().poison.push(user("u123"));
