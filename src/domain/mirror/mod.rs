@@ -19,6 +19,7 @@ mod backoff;
 mod bisect;
 mod compare;
 mod entry;
+mod pace;
 mod recheck;
 mod sweep;
 mod values;
@@ -32,6 +33,7 @@ use crate::domain::ids::UserId;
 use backoff::Backoff;
 use bisect::Suspects;
 use entry::{Entry, Flight, Item, Place, Ticket};
+use pace::Pace;
 pub use recheck::{Found, Recheck};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -49,6 +51,7 @@ pub struct Mirror {
     flight: Option<Flight>,
     suspects: Suspects,
     backoff: Backoff,
+    pace: Pace,
     rechecks: BTreeSet<(Instant, UserId)>,
     balance: Balance,
     hurried: bool,
@@ -64,6 +67,7 @@ impl Mirror {
             flight: None,
             suspects: Suspects::default(),
             backoff: Backoff::default(),
+            pace: Pace::default(),
             rechecks: BTreeSet::new(),
             balance: Balance::default(),
             hurried: false,
@@ -142,7 +146,9 @@ impl Mirror {
         } else {
             oldest + self.limits.flush_interval
         };
-        Some(self.backoff.until().map_or(due, |until| due.max(until)))
+        let paced = self.pace.earliest(self.limits.flush_interval);
+        let paced = paced.filter(|_| !self.hurried);
+        Some(due.max(self.backoff.until().max(paced).unwrap_or(due)))
     }
 
     /// The next request's records, if its time has come. Each batch must be [settled](Mirror::settle).
@@ -160,6 +166,7 @@ impl Mirror {
         let items: Vec<Item> = users.into_iter().filter_map(|u| self.send(u)).collect();
         let records = items.iter().map(|i| (i.user.clone(), i.record)).collect();
         self.flight = Some(Flight { items, search });
+        self.pace.sent(now);
         Some(Batch { records })
     }
 
@@ -168,6 +175,9 @@ impl Mirror {
         let Some(Flight { items, search }) = self.flight.take() else {
             return;
         };
+        if matches!(outcome, Outcome::Busy { .. }) {
+            self.pace.halve(now);
+        }
         match outcome {
             Outcome::Written => {
                 self.backoff.written(now);

@@ -1,6 +1,7 @@
 //! Examples; the properties are next door.
 
 mod bisect;
+mod pace;
 mod recheck;
 mod sweep;
 
