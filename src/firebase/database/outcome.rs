@@ -120,11 +120,13 @@ pub(super) fn system_time(unix_ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(unix_ms)
 }
 
-/// The database's own words, made fit for a log line.
+/// The database's own words, made fit for a log line, and what the operator can do about it.
 pub(super) fn reason(answer: &Answer) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let mut text = format!("status {}", answer.status.as_u16());
-    if let Some(error) = body.get("error").and_then(Value::as_str) {
+    let status = answer.status.as_u16();
+    let mut text = format!("status {status}");
+    let error = body.get("error").and_then(Value::as_str);
+    if let Some(error) = error {
         text.push_str(": ");
         text.extend(error.chars().take(MAX_REASON_CHARS).flat_map(printable));
     }
@@ -135,10 +137,31 @@ pub(super) fn reason(answer: &Answer) -> String {
         .filter(|url| is_database_host(url))
         .and_then(Url::host_str)
     {
-        text.push_str("; the database is at https://");
+        text.push_str("; set FIREBASE_DATABASE_URL to https://");
         text.push_str(host);
+    } else if let Some(remedy) = remedy(status, error.unwrap_or_default()) {
+        text.push_str("; ");
+        text.push_str(remedy);
     }
     text
+}
+
+/// Texts are not promised, statuses are: firebase.google.com/docs/reference/rest/database, "Error conditions".
+fn remedy(status: u16, error: &str) -> Option<&'static str> {
+    match status {
+        401 if error.starts_with("Unauthorized request") => Some(
+            "give the service account the role `Firebase Realtime Database Admin`, and its tokens \
+             the scopes firebase.database and userinfo.email",
+        ),
+        402 => Some("the plan's quota is used up: see usage and billing in the Firebase console"),
+        403 => Some(
+            "check the database's name in FIREBASE_DATABASE_URL, and that the service account \
+             may write to it",
+        ),
+        404 => Some("no database is at FIREBASE_DATABASE_URL: copy it from the Firebase console"),
+        423 => Some("the database is deactivated: enable it in the Firebase console"),
+        _ => None,
+    }
 }
 
 pub(super) fn printable(c: char) -> impl Iterator<Item = char> {

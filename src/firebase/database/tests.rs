@@ -137,7 +137,10 @@ async fn failures_say_what_the_caller_can_do() {
     }
     for status in [302, 401, 402, 403, 404, 405, 423] {
         let result = write_after(say(status, "")).await;
-        assert_eq!(result, Err(WriteError::Denied(format!("status {status}"))));
+        let Err(WriteError::Denied(reason)) = result else {
+            panic!("{status}: {result:?}");
+        };
+        assert!(reason.starts_with(&format!("status {status}")), "{reason}");
     }
 }
 
@@ -199,11 +202,42 @@ async fn reasons_are_short_and_printable() {
         reason.starts_with(r"status 403: a\u{a}b\u{1b}[0mxxx"),
         "{reason}"
     );
-    assert!(reason.len() < 300);
+    assert!(reason.len() < 400);
     let body = r#"{"correctUrl":"https://chat.europe-west1.firebasedatabase.app/x?y","error":"Database lives in a different region."}"#;
-    let expected = "status 404: Database lives in a different region.; the database is at https://chat.europe-west1.firebasedatabase.app";
+    let expected = "status 404: Database lives in a different region.; set FIREBASE_DATABASE_URL to https://chat.europe-west1.firebasedatabase.app";
     let result = write_after(say(404, body)).await;
     assert_eq!(result, Err(WriteError::Denied(expected.to_owned())));
+}
+
+#[tokio::test]
+async fn what_a_person_must_cure_is_named_with_the_cure() {
+    for (status, error, cure) in [
+        (
+            401,
+            "Unauthorized request.",
+            "Firebase Realtime Database Admin",
+        ),
+        (402, "over quota", "billing"),
+        (
+            403,
+            "Invalid Firebase database name",
+            "FIREBASE_DATABASE_URL",
+        ),
+        (404, "404 Not Found", "FIREBASE_DATABASE_URL"),
+        (
+            423,
+            "The Firebase database 'x' has been deactivated.",
+            "enable it",
+        ),
+    ] {
+        let body = serde_json::json!({ "error": error }).to_string();
+        let reply = say(status, &body);
+        let (_script, database) = bench([reply.clone(), reply]).await;
+        let Err(WriteError::Denied(reason)) = database.beat().await else {
+            panic!("{status} is for a person");
+        };
+        assert!(reason.contains(error) && reason.contains(cure), "{reason}");
+    }
 }
 
 #[tokio::test]
@@ -233,6 +267,12 @@ async fn without_the_index_everybody_is_read_and_filtered() {
     let (script, database) = bench([say(400, missing), say(200, all)]).await;
     assert_eq!(database.online().await.unwrap().len(), 1);
     assert_eq!(script.asked()[1].line, "GET /presence.json");
+    // Users whose uids are numbers come as an array.
+    let all = r#"[null,{"online":true,"lastSeen":5},{"online":false,"lastSeen":6}]"#;
+    let (_script, database) = bench([say(400, missing), say(200, all)]).await;
+    let online = database.online().await.unwrap();
+    let users: Vec<&str> = online.iter().map(|stored| stored.user.as_str()).collect();
+    assert_eq!(users, ["1"]);
 }
 
 #[tokio::test]
