@@ -1,6 +1,7 @@
 //! The task against a database in memory, in paused time.
 
 mod adoption;
+mod books;
 mod fake;
 mod fence;
 mod silence;
