@@ -38,7 +38,8 @@ const REFRESH_AHEAD: Duration = Duration::from_mins(5);
 const END_MARGIN: Duration = Duration::from_secs(10);
 const MAX_LIFE: Duration = Duration::from_hours(24);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(30);
+/// Shorter than the database's back-off, so that all is well again ten seconds after the endpoint is.
+const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Keeps a token of one source at hand.
 #[derive(Clone)]

@@ -36,7 +36,8 @@ const UNKNOWN_KEY_PAUSE: Duration = Duration::from_mins(1);
 /// After a failed fetch nobody tries for this long; it doubles while there are keys to serve with.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 const MAX_FAILURE_PAUSE: Duration = Duration::from_mins(1);
-const MAX_PREFETCH_PAUSE: Duration = Duration::from_secs(10);
+/// Ready within five seconds of Google being there.
+const MAX_PREFETCH_PAUSE: Duration = Duration::from_secs(4);
 /// How often [`Keys::keep_fresh`] looks.
 const TICK: Duration = Duration::from_secs(10);
 
