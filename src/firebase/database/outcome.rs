@@ -103,17 +103,14 @@ pub(super) fn read_label<T>(result: &Result<T, ReadError>) -> RequestOutcome {
 /// `Retry-After` in either of its forms: seconds, or a date to compare with that of the answer;
 /// `now` by our own clock, which may be wrong, serves where the answer has none.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
     let date = |text| httpdate::parse_http_date(text).ok();
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let answered = headers
-                .get(DATE)
-                .and_then(|value| date(value.to_str().ok()?));
-            let since = answered.unwrap_or(now);
-            date(text)?.duration_since(since).unwrap_or_default()
-        }
+    let asked = text(RETRY_AFTER)?;
+    let pause = if let Ok(seconds) = asked.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let since = text(DATE).and_then(date).unwrap_or(now);
+        date(asked)?.duration_since(since).unwrap_or_default()
     };
     Some(pause.min(MAX_RETRY_AFTER))
 }
