@@ -87,3 +87,21 @@ fn a_start_that_fails_says_why() {
     let log = text(&output.stdout);
     assert!(log.contains(&format!("PORT={port}")), "{log}");
 }
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn sabotage_is_told_aloud_and_an_unknown_protection_ends_the_start() {
+    let settings = [
+        ("PORT", "0"),
+        ("ADMIN_LISTEN", "127.0.0.1:0"),
+        ("DEV_AUTH_PORT", "0"),
+        ("DEV_DATABASE_PORT", "0"),
+        ("SABOTAGE", "audit,gravity"),
+    ];
+    let output = run(&["dev"], &settings);
+    assert_eq!(output.status.code(), Some(1));
+    let log = text(&output.stdout);
+    let told = log.lines().find(|line| line.contains("audit,gravity"));
+    assert!(told.is_some_and(|line| line.contains("ERROR")), "{log}");
+    assert!(log.contains("there is no protection `gravity`"), "{log}");
+}

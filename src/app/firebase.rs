@@ -103,6 +103,8 @@ pub(super) fn mirror(
         fence: config.presence_fence == config::Fence::Rules,
         jitter: rand::random::<f64>,
     };
+    #[cfg(feature = "sabotage")]
+    let options = ground.sabotage.mirror(options);
     let (adopt, adopted) = mpsc::channel(1);
     let (handle, standing, task) = mirror::mirror(
         options,

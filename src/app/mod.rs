@@ -5,6 +5,8 @@
 pub mod dev;
 mod firebase;
 mod front;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 
 use crate::clock::Clock;
 use crate::config::{Config, OnDrain};
@@ -70,6 +72,8 @@ struct Ground {
     /// Ends the background tasks.
     stop: CancellationToken,
     tasks: TaskTracker,
+    #[cfg(feature = "sabotage")]
+    sabotage: sabotage::Sabotage,
 }
 
 impl Ground {
@@ -79,6 +83,8 @@ impl Ground {
             metrics: Arc::new(Metrics::new()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            #[cfg(feature = "sabotage")]
+            sabotage: sabotage::Sabotage::default(),
         }
     }
 
@@ -110,7 +116,18 @@ impl Ground {
 /// Starts everything; returns when clients are accepted. Call it inside a tokio runtime.
 pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     let listeners = front::Listeners::bind(config)?;
-    let ground = Ground::new(around.clock);
+    let ground = Ground::new(around.clock.clone());
+    #[cfg(feature = "sabotage")]
+    let (ref config, ground) = sabotage::of_process(config, ground, &listeners)?;
+    compose(config, ground, listeners, around)
+}
+
+fn compose(
+    config: &Config,
+    ground: Ground,
+    listeners: front::Listeners,
+    around: Surroundings,
+) -> anyhow::Result<Running> {
     let live = Arc::new(Live::default());
     let health = Health::default().with(draining(&live));
     let (verify, health) = firebase::identity(config, &ground, health)?;
@@ -142,7 +159,10 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
     };
     let bridge = Arc::new(bridge(config, &ground, parts));
     socket::open(&io, &bridge);
-    ground.run(socket::audit(io, Arc::clone(&bridge), ground.stop.clone()));
+    let audit = socket::audit(io, Arc::clone(&bridge), ground.stop.clone());
+    #[cfg(feature = "sabotage")]
+    let audit = ground.sabotage.clone().audit(audit);
+    ground.run(audit);
 
     let close = CancellationToken::new();
     let (public, admin) = listeners.addresses()?;
@@ -158,7 +178,6 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
         (doors, Arc::clone(&bridge.live)),
         close.clone(),
     );
-    let (drain_timeout, on_drain) = (config.drain_timeout, config.presence_on_drain);
     Ok(Running {
         public,
         admin,
@@ -168,8 +187,8 @@ pub fn start(config: &Config, around: Surroundings) -> anyhow::Result<Running> {
         flush,
         mirroring,
         standing: mirror.standing,
-        drain_timeout,
-        on_drain,
+        drain_timeout: config.drain_timeout,
+        on_drain: config.presence_on_drain,
     })
 }
 
@@ -190,6 +209,8 @@ fn presence(
     adopted: mpsc::Receiver<Adopted>,
     outside: Outside,
 ) -> PresenceHandle {
+    #[cfg(feature = "sabotage")]
+    let adopted = ground.sabotage.adopted(adopted);
     let graces = (config.presence_grace, config.presence_start_grace);
     let (presence, handle) = Presence::new(graces, adopted, outside);
     ground.run(presence.run(ground.stop.clone()));

@@ -345,3 +345,10 @@ async fn talk(process: &Process, database: &DatabaseStandIn) -> Canaries {
         message,
     }
 }
+
+#[cfg(not(feature = "sabotage"))]
+#[tokio::test]
+async fn only_a_test_build_can_leave_out_a_protection() {
+    let process = Process::start(&["dev"], &[("SABOTAGE", "gravity")]).await;
+    assert!(!process.printed().contains("gravity"));
+}
