@@ -150,7 +150,7 @@ async fn a_transport_that_was_refused_or_left_is_closed() {
 }
 
 /// A session over polling: its id, and a client to ask with.
-async fn polling(bridge: SocketAddr) -> (reqwest::Client, String) {
+pub(crate) async fn polling(bridge: SocketAddr) -> (reqwest::Client, String) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("http://{bridge}/socket.io/?EIO=4&transport=polling");
     let opened = client.get(url).send().await.unwrap().text().await.unwrap();

@@ -18,6 +18,9 @@ mod site;
 mod swarm;
 
 mod connections;
+mod hasty;
+mod room;
+mod vanishing;
 
 /// Whether this is the run whose figures are published.
 #[expect(
