@@ -19,6 +19,7 @@ mod swarm;
 
 mod connections;
 mod hasty;
+mod readers;
 mod room;
 mod vanishing;
 
