@@ -104,15 +104,24 @@ pub fn connection_limit(limit: usize) -> usize {
     wanted.min(allowed).min(Semaphore::MAX_PERMITS)
 }
 
+/// What a listener grants.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Connections at the same time.
+    pub places: usize,
+    /// For a write that waits while the client says nothing.
+    pub patience: Duration,
+}
+
 /// Accepts and serves until `stop`; then accepts no more, and lets requests under way end.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limit: usize,
+    terms: Terms,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limit));
+    let places = Arc::new(Semaphore::new(terms.places));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let tasks = TaskTracker::new();
     loop {
@@ -130,7 +139,9 @@ pub async fn serve(
         };
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             let seat = Seat::new(place, Arc::clone(&metrics));
-            tasks.spawn(talk(stream, router.clone(), seat, stop.clone()));
+            let line = Arc::new(Line::default());
+            let stream = OnLine::new(stream, Arc::clone(&line), terms.patience, seat);
+            tasks.spawn(talk((stream, line), router.clone(), stop.clone()));
         } else {
             metrics.tcp_refused.inc();
             if let Ok(turn) = Arc::clone(&refusals).try_acquire_owned() {
@@ -166,9 +177,12 @@ impl Drop for Seat {
 }
 
 /// Serves one connection's requests. An upgrade takes the socket, with its seat, out of here.
-async fn talk(stream: TcpStream, router: Router, seat: Seat, stop: CancellationToken) {
-    let line = Arc::new(Line::default());
-    let io = TokioIo::new(OnLine::new(stream, Arc::clone(&line), seat));
+async fn talk(
+    (stream, line): (OnLine<TcpStream, Seat>, Arc<Line>),
+    router: Router,
+    stop: CancellationToken,
+) {
+    let io = TokioIo::new(stream);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&line));
         router.clone().oneshot(request.map(|body| {
@@ -306,7 +320,10 @@ mod tests {
         let serving = tokio::spawn(serve(
             listener,
             router,
-            1,
+            Terms {
+                places: 1,
+                patience: Duration::from_secs(30),
+            },
             Arc::clone(&metrics),
             stop.clone(),
         ));

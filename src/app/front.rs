@@ -4,6 +4,7 @@ use super::Ground;
 use crate::config::{Config, CorsOrigins, Transport};
 use crate::domain::quota::Quota;
 use crate::http::health::Health;
+use crate::server::Terms;
 use crate::socket::door::{Door, Origins};
 use crate::socket::rooms::Rooms;
 use crate::socket::{Limits, Live};
@@ -16,12 +17,16 @@ use socketioxide::layer::SocketIoLayer;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Open connections on the admin listener.
-const ADMIN_PLACES: usize = 64;
+/// For operators.
+const ADMIN: Terms = Terms {
+    places: 64,
+    patience: Duration::from_secs(30),
+};
 
 /// Bound before anything else, so that a port that is taken is the first thing said.
 pub(super) struct Listeners {
@@ -72,19 +77,23 @@ impl Listeners {
             .layer(door)
             .layer(cors(&config.cors_origins));
         let admin = http::admin(health, Arc::clone(&ground.metrics), doors.dropped_lines);
-        let places = server::connection_limit(config.limit_connections);
+        let terms = terms(config);
+        #[cfg(feature = "sabotage")]
+        let terms = ground.sabotage.terms(terms);
         let metrics = Arc::clone(&ground.metrics);
-        ground.run(server::serve(self.public, public, places, metrics, close));
+        ground.run(server::serve(self.public, public, terms, metrics, close));
         // The operators' own connections are not among those that they look at.
         let metrics = Arc::default();
         let stop = ground.stop.clone();
-        ground.run(server::serve(
-            self.admin,
-            admin,
-            ADMIN_PLACES,
-            metrics,
-            stop,
-        ));
+        ground.run(server::serve(self.admin, admin, ADMIN, metrics, stop));
+    }
+}
+
+/// Whoever has not said a word for a ping's whole turn is gone: even a pong is one.
+fn terms(config: &Config) -> Terms {
+    Terms {
+        places: server::connection_limit(config.limit_connections),
+        patience: config.ping_interval + config.ping_timeout,
     }
 }
 

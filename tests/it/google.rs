@@ -26,6 +26,7 @@ pub(crate) struct Google {
 struct State {
     database: DatabaseStandIn,
     has_keys: AtomicBool,
+    has_tokens: AtomicBool,
     keys_asked: AtomicUsize,
     issued: AtomicUsize,
 }
@@ -37,6 +38,7 @@ impl Google {
         let state = Arc::new(State {
             database: database.clone(),
             has_keys: AtomicBool::new(true),
+            has_tokens: AtomicBool::new(true),
             keys_asked: AtomicUsize::new(0),
             issued: AtomicUsize::new(0),
         });
@@ -51,6 +53,11 @@ impl Google {
     /// From now on the keys can be had, or not.
     pub(crate) fn has_keys(&self, has: bool) {
         self.state.has_keys.store(has, Ordering::SeqCst);
+    }
+
+    /// From now on access tokens can be had, or not.
+    pub(crate) fn has_tokens(&self, has: bool) {
+        self.state.has_tokens.store(has, Ordering::SeqCst);
     }
 
     pub(crate) fn keys_url(&self) -> String {
@@ -91,10 +98,15 @@ impl State {
         ([(header::CACHE_CONTROL, young)], keys.to_string()).into_response()
     }
 
-    fn issue(&self) -> String {
+    fn issue(&self) -> Response {
+        if !self.has_tokens.load(Ordering::SeqCst) {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
         let token = access_token(self.issued.fetch_add(1, Ordering::SeqCst) + 1);
         self.database.accept_admin_token(&token);
-        json!({ "access_token": token, "expires_in": 3600, "token_type": "Bearer" }).to_string()
+        json!({ "access_token": token, "expires_in": 3600, "token_type": "Bearer" })
+            .to_string()
+            .into_response()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What tests can make go wrong, for the next so many matching requests.
 
 use axum::http::Method;
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub enum Fault {
 pub struct Target {
     method: Option<Method>,
     under: String,
+    naming: Option<String>,
 }
 
 impl Target {
@@ -39,7 +41,7 @@ impl Target {
     pub fn method(method: Method) -> Self {
         Self {
             method: Some(method),
-            under: String::new(),
+            ..Self::default()
         }
     }
 
@@ -50,8 +52,18 @@ impl Target {
         self
     }
 
-    fn matches(&self, method: &Method, path: &str) -> bool {
-        self.method.as_ref().is_none_or(|wanted| wanted == method) && path.starts_with(&self.under)
+    /// Only bodies that write this key.
+    #[must_use]
+    pub fn naming(mut self, key: &str) -> Self {
+        self.naming = Some(key.to_owned());
+        self
+    }
+
+    fn matches(&self, method: &Method, path: &str, body: Option<&Value>) -> bool {
+        let writes = |key: &String| body.is_some_and(|body| body.get(key).is_some());
+        self.method.as_ref().is_none_or(|wanted| wanted == method)
+            && path.starts_with(&self.under)
+            && self.naming.as_ref().is_none_or(writes)
     }
 }
 
@@ -70,11 +82,16 @@ impl Faults {
         self.0.clear();
     }
 
-    pub(super) fn next(&mut self, method: &Method, path: &str) -> Option<Fault> {
+    pub(super) fn next(
+        &mut self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<Fault> {
         let hit = self
             .0
             .iter()
-            .position(|(target, _, _)| target.matches(method, path))?;
+            .position(|(target, _, _)| target.matches(method, path, body))?;
         let (_, times, fault) = self.0.get_mut(hit)?;
         let fault = fault.clone();
         *times -= 1;

@@ -185,6 +185,16 @@ impl DatabaseStandIn {
         entries.map(|(_, entry)| entry.clone()).collect()
     }
 
+    /// Those after this sequence number.
+    pub fn history_after(&self, sequence: u64) -> Vec<Entry> {
+        let state = self.lock();
+        let newest_first = state.history.entries.iter().rev();
+        let newer = newest_first.take_while(|(_, entry)| entry.sequence > sequence);
+        let mut newer: Vec<_> = newer.map(|(_, entry)| entry.clone()).collect();
+        newer.reverse();
+        newer
+    }
+
     pub fn counters(&self) -> Counters {
         Counters {
             connections_opened: self.shared.connections.opened(),

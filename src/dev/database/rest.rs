@@ -20,7 +20,10 @@ pub(super) async fn handle(standin: DatabaseStandIn, request: Request) -> Respon
         Err(refusal) => return refusal.into_response(),
     };
     let connection = call.connection.clone();
-    let fault = standin.lock().faults.next(&call.method, &call.path);
+    let fault = {
+        let faults = &mut standin.lock().faults;
+        faults.next(&call.method, &call.path, call.json.as_ref())
+    };
     match fault {
         None if call.wants_stream() => standin.open_stream(&call),
         None => standin.answer(&call),

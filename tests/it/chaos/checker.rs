@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// A commit may have been under way while the other side changed its mind.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
+/// As exact as `lastSeen` is.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 /// What the checker found. All of it is empty in a run that keeps its promises.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
@@ -59,6 +62,16 @@ pub(crate) fn presences(seen: &[Seen]) -> BTreeMap<String, Vec<(Instant, Option<
     times
 }
 
+/// Of whom the database says now what is not so.
+pub(crate) fn wrong(seen: &[Seen], is_online: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let here = connected(seen);
+    let everybody: BTreeSet<&String> = seen.iter().map(|seen| &seen.user).collect();
+    let wrong = everybody
+        .into_iter()
+        .filter(|user| is_online(user) != here.contains(*user));
+    wrong.cloned().collect()
+}
+
 /// Holds the commits against the log. `is_online` is what the database says now, at rest.
 pub(crate) fn check(
     seen: &[Seen],
@@ -67,14 +80,10 @@ pub(crate) fn check(
     is_online: impl Fn(&str) -> bool,
 ) -> Findings {
     let mut findings = Findings::default();
-    let here = connected(seen);
+    findings.wrong_at_rest = wrong(seen, is_online);
     let presences = presences(seen);
-    for user in presences.keys() {
-        if is_online(user) != here.contains(user) {
-            findings.wrong_at_rest.insert(user.clone());
-        }
-    }
-    for Commit { at, user, .. } in commits.iter().filter(|commit| !commit.online) {
+    for commit in commits.iter().filter(|commit| !commit.online) {
+        let Commit { at, user, .. } = commit;
         let Some(times) = presences.get(user) else {
             continue;
         };
@@ -84,18 +93,40 @@ pub(crate) fn check(
         if connected {
             findings.false_offline.insert(user.clone());
         }
-        let flapped = times.windows(2).any(|pair| {
-            let [(_, Some(left)), (back, _)] = pair else {
-                return false;
-            };
-            let in_time = back.saturating_duration_since(*left) + UNDER_WAY < grace;
-            in_time && left <= at && *at <= *back
-        });
-        if flapped {
+        if is_flap(times, commit, grace) {
             findings.flaps.insert(user.clone());
         }
     }
     findings
+}
+
+/// Whether this offline is about an absence that ended within the grace. The record says when the
+/// user left; that of a user who was adopted names a moment before, so its own time has to do.
+fn is_flap(times: &[(Instant, Option<Instant>)], commit: &Commit, grace: Duration) -> bool {
+    let ends = times.iter().filter_map(|(_, end)| *end);
+    let returns = times.iter().skip(1).map(|(back, _)| *back);
+    let absences = ends.zip(returns.map(Some).chain([None]));
+    let lasted = |(left, back): &(Instant, Option<Instant>)| {
+        back.map(|back| back.saturating_duration_since(*left))
+    };
+    let (short, long): (Vec<_>, Vec<_>) =
+        absences.partition(|absence| lasted(absence).is_some_and(|time| time < grace));
+    let told = commit.since + MILLISECOND;
+    let about = |(left, back): &(Instant, Option<Instant>)| {
+        *left <= told && back.is_none_or(|back| commit.since <= back)
+    };
+    let during = |absence: &(Instant, Option<Instant>)| {
+        let in_time = lasted(absence).is_some_and(|time| time + UNDER_WAY < grace);
+        in_time && absence.0 <= commit.at && absence.1.is_some_and(|back| commit.at <= back)
+    };
+    // A long absence accounts for it, also if it began after the moment that is named.
+    let accounted = |absence: &(Instant, Option<Instant>)| {
+        about(absence) || commit.since <= absence.0 && absence.0 <= commit.at
+    };
+    !long.iter().any(accounted)
+        && short
+            .iter()
+            .any(|absence| about(absence) || during(absence))
 }
 
 /// How long after `since` the user's next offline was committed.
@@ -105,7 +136,9 @@ pub(crate) fn offline_after(commits: &[Commit], user: &str, since: Instant) -> O
     Some(offline.at - since)
 }
 
-/// Absences longer than the grace, and the presences after them: what has to be written.
+/// Absences longer than the grace, and the presences after them: what has to be written. Of an
+/// absence that ends while its offline still waits for company, nothing has to be: `grace` is that
+/// and the flush interval for whoever counts what must be there.
 pub(crate) fn outlived(seen: &[Seen], grace: Duration) -> usize {
     let of_user = |times: &Vec<(Instant, Option<Instant>)>| {
         let absences = times.windows(2).filter(|pair| {
@@ -139,6 +172,7 @@ mod tests {
             user: "u".to_owned(),
             online,
             last_seen: 0,
+            since: start + Duration::from_secs(second),
         }
     }
 
@@ -163,6 +197,11 @@ mod tests {
                 .false_offline
                 .contains("u")
         );
+        let late = Commit {
+            at: start + Duration::from_secs(40),
+            ..commit(start, 22, false)
+        };
+        assert!(told(&[late], true).flaps.contains("u"));
         assert_eq!(outlived(&seen, GRACE), 1);
         assert_eq!(outlived(&seen, Duration::from_secs(1)), 3);
         let after = offline_after(&[commit(start, 22, false)], "u", start);

@@ -36,7 +36,7 @@ fn handshake(token: &str) -> Vec<u8> {
 
 /// Says the beginning of a handshake, up to some byte, and is gone, by FIN or by RST: at once, or
 /// when something was heard, or after a moment.
-async fn begin(bridge: SocketAddr, token: &str) {
+pub(super) async fn begin(bridge: SocketAddr, token: &str) {
     let said = handshake(token);
     let mut stream = TcpStream::connect(bridge).await.unwrap();
     let (cut, wait, reset) = {
@@ -50,7 +50,8 @@ async fn begin(bridge: SocketAddr, token: &str) {
         };
         (cut, chance.random_range(0..3), chance.random::<bool>())
     };
-    stream.write_all(&said[..cut]).await.unwrap();
+    // A bridge that is full may be faster.
+    stream.write_all(&said[..cut]).await.unwrap_or_default();
     match wait {
         0 => {}
         1 => {
@@ -66,6 +67,13 @@ async fn begin(bridge: SocketAddr, token: &str) {
     if reset {
         stream.set_zero_linger().unwrap();
     }
+}
+
+/// Says half a head, and holds the connection.
+pub(super) async fn drip(bridge: SocketAddr, held: Duration) {
+    let mut stream = TcpStream::connect(bridge).await.unwrap();
+    stream.write_all(b"GET /socket.io/?EIO=4").await.unwrap();
+    tokio::time::sleep(held).await;
 }
 
 #[tokio::test]

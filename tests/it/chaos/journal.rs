@@ -3,7 +3,7 @@
 use presence_bridge::dev::database::{DatabaseStandIn, Entry, Verdict};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Commit {
     pub online: bool,
     /// Unix milliseconds.
     pub last_seen: u64,
+    /// The same moment by the clock of `at`.
+    pub since: Instant,
 }
 
 /// The stand-in's history forgets; this does not.
@@ -62,14 +64,14 @@ impl Drop for Journal {
 
 fn catch_up(database: &DatabaseStandIn, commits: &Mutex<Vec<Commit>>, seen: &Mutex<u64>) {
     let mut seen = seen.lock().unwrap();
-    let history = database.history();
+    let history = database.history_after(*seen);
     let first = history.first().map_or(*seen + 1, |entry| entry.sequence);
     assert!(
         first <= *seen + 1,
         "the history has forgotten what was not read yet"
     );
     let mut commits = commits.lock().unwrap();
-    for entry in history.iter().filter(|entry| entry.sequence > *seen) {
+    for entry in &history {
         commits.extend(committed(entry));
     }
     *seen = history.last().map_or(*seen, |entry| entry.sequence);
@@ -83,11 +85,16 @@ fn committed(entry: &Entry) -> Vec<Commit> {
     let Some(Value::Object(records)) = &entry.body else {
         panic!("a batch too large to be kept: {entry:?}");
     };
-    let commit = |(user, record): (&String, &Value)| Commit {
-        at: entry.at.instant,
-        user: user.clone(),
-        online: record["online"] == true,
-        last_seen: record["lastSeen"].as_u64().unwrap(),
+    let commit = |(user, record): (&String, &Value)| {
+        let last_seen = record["lastSeen"].as_u64().unwrap();
+        let age = Duration::from_millis(entry.at.unix.0.saturating_sub(last_seen));
+        Commit {
+            at: entry.at.instant,
+            user: user.clone(),
+            online: record["online"] == true,
+            last_seen,
+            since: entry.at.instant.checked_sub(age).unwrap(),
+        }
     };
     records.iter().map(commit).collect()
 }

@@ -9,7 +9,8 @@
 
 mod checker;
 mod client;
-mod figures;
+pub(crate) mod figures;
+mod flapping;
 mod journal;
 mod namespace;
 mod proxy;
@@ -17,7 +18,9 @@ mod scrape;
 mod site;
 mod swarm;
 
+mod churn;
 mod connections;
+mod database;
 mod hasty;
 mod readers;
 mod room;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,6 +26,7 @@ pub(crate) enum Cable {
 pub(crate) struct Proxy {
     pub address: SocketAddr,
     cable: Arc<watch::Sender<Cable>>,
+    held_up: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
@@ -33,12 +35,20 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let cable = Arc::new(watch::Sender::new(Cable::Sound));
-        let serving = tokio::spawn(serve(listener, target, Arc::clone(&cable)));
+        let held_up = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&held_up);
+        let serving = tokio::spawn(serve(listener, target, Arc::clone(&cable), counter));
         Self {
             address,
             cable,
+            held_up,
             serving,
         }
+    }
+
+    /// Requests that came and did not get through: reset at the door, or stalled.
+    pub(crate) fn held_up(&self) -> usize {
+        self.held_up.load(Ordering::SeqCst)
     }
 
     pub(crate) fn set(&self, cable: Cable) {
@@ -52,20 +62,27 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, target: SocketAddr, cable: Arc<watch::Sender<Cable>>) {
+async fn serve(
+    listener: TcpListener,
+    target: SocketAddr,
+    cable: Arc<watch::Sender<Cable>>,
+    held_up: Arc<AtomicUsize>,
+) {
     loop {
         let (near, _) = listener.accept().await.unwrap();
         let mut state = cable.subscribe();
+        let held_up = Arc::clone(&held_up);
         tokio::spawn(async move {
             let now = *state.borrow_and_update();
             if now == Cable::Broken {
+                held_up.fetch_add(1, Ordering::SeqCst);
                 reset(&near);
                 return;
             }
             let Ok(far) = TcpStream::connect(target).await else {
                 return reset(&near);
             };
-            join(near, far, state).await;
+            join(near, far, state, &held_up).await;
         });
     }
 }
@@ -75,7 +92,12 @@ fn reset(stream: &TcpStream) {
     stream.set_zero_linger().unwrap();
 }
 
-async fn join(near: TcpStream, far: TcpStream, mut state: watch::Receiver<Cable>) {
+async fn join(
+    near: TcpStream,
+    far: TcpStream,
+    mut state: watch::Receiver<Cable>,
+    held_up: &AtomicUsize,
+) {
     let breaking = {
         let mut state = state.clone();
         async move {
@@ -95,8 +117,8 @@ async fn join(near: TcpStream, far: TcpStream, mut state: watch::Receiver<Cable>
     let (far_in, far_out) = far.into_split();
     tokio::select! {
         _ = breaking => {}
-        () = carry(near_in, far_out, state.clone(), false) => {}
-        () = carry(far_in, near_out, state, true) => {}
+        () = carry(near_in, far_out, state.clone(), Some(held_up)) => {}
+        () = carry(far_in, near_out, state, None) => {}
     }
 }
 
@@ -104,15 +126,18 @@ async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<Cable>,
-    is_answer: bool,
+    requests: Option<&AtomicUsize>,
 ) {
     let mut piece = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut piece).await {
         let passes = |cable: &Cable| match cable {
             Cable::Sound | Cable::Slow(_) | Cable::Broken => true,
             Cable::Stalled => false,
-            Cable::Deaf => !is_answer,
+            Cable::Deaf => requests.is_some(),
         };
+        if let Some(held_up) = requests.filter(|_| !passes(&state.borrow())) {
+            held_up.fetch_add(1, Ordering::SeqCst);
+        }
         let Ok(now) = state.wait_for(passes).await.map(|cable| *cable) else {
             return;
         };

@@ -42,7 +42,7 @@ impl Speaker {
 
     /// So much that it waits in the kernel and behind it, and then a little all the time.
     pub(super) async fn go_on(&mut self) {
-        for _ in 0..50 {
+        for _ in 0..150 {
             self.say(LARGE).await;
         }
         loop {

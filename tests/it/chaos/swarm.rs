@@ -1,9 +1,8 @@
 //! Many users who behave as phones do, and a log of what was really so.
 
 use super::client::Client;
-use super::site::{Door, Site};
+use super::site::{Door, SignIn, Site};
 use presence_bridge::clock::Clock;
-use presence_bridge::dev::accounts::AccountsStandIn;
 use rand::RngExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -68,13 +67,17 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
-    /// So many users, `u0` and so on, all of them connected when this returns.
-    pub(crate) async fn of(site: &Site, users: usize) -> Self {
-        let mut swarm = Self {
+    pub(crate) fn empty() -> Self {
+        Self {
             log: Log::default(),
             users: JoinSet::new(),
             orders: Vec::new(),
-        };
+        }
+    }
+
+    /// So many users, `u0` and so on, all of them connected when this returns.
+    pub(crate) async fn of(site: &Site, users: usize) -> Self {
+        let mut swarm = Self::empty();
         for number in 0..users {
             swarm.add(site, &format!("u{number}"));
         }
@@ -83,17 +86,22 @@ impl Swarm {
     }
 
     pub(crate) fn add(&mut self, site: &Site, user: &str) {
+        self.add_as(site, user, User::live);
+    }
+
+    /// A user with a life of another kind.
+    pub(super) fn add_as<L>(&mut self, site: &Site, user: &str, life: impl FnOnce(User) -> L)
+    where
+        L: Future<Output = ()> + Send + 'static,
+    {
         let order = watch::Sender::new(Return::Soon);
-        self.users.spawn(
-            User {
-                name: user.to_owned(),
-                door: site.door.clone(),
-                accounts: site.accounts().clone(),
-                log: self.log.clone(),
-                order: order.subscribe(),
-            }
-            .live(),
-        );
+        self.users.spawn(life(User {
+            name: user.to_owned(),
+            door: site.door.clone(),
+            sign_in: site.sign_in().clone(),
+            log: self.log.clone(),
+            order: order.subscribe(),
+        }));
         self.orders.push((user.to_owned(), order));
     }
 
@@ -127,21 +135,19 @@ impl Swarm {
     }
 }
 
-struct User {
-    name: String,
+pub(super) struct User {
+    pub(super) name: String,
     door: Door,
-    accounts: AccountsStandIn,
-    log: Log,
-    order: watch::Receiver<Return>,
+    sign_in: SignIn,
+    pub(super) log: Log,
+    pub(super) order: watch::Receiver<Return>,
 }
 
 impl User {
     async fn live(mut self) {
         let mut lost = false;
         loop {
-            let token = self.accounts.id_token(&self.name).unwrap();
-            if let Ok(client) = Client::connect(self.door.address(), &token).await {
-                self.log.note(&self.name, What::Came);
+            if let Some(client) = self.come().await {
                 self.stay(client).await;
                 lost = true;
             }
@@ -156,6 +162,14 @@ impl User {
             lost = false;
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// One try.
+    pub(super) async fn come(&self) -> Option<Client> {
+        let token = self.sign_in.token(&self.name);
+        let client = Client::connect(self.door.address(), &token).await.ok()?;
+        self.log.note(&self.name, What::Came);
+        Some(client)
     }
 
     /// Until the connection is over.
