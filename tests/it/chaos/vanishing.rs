@@ -34,7 +34,7 @@ enum Way {
     CutInABusyRoom,
     /// The victim stops reading; what is said to it fills its window.
     Deaf,
-    /// The victim takes one message now and then, so that its window opens, and comes to no ping.
+    /// The victim takes a little now and then, so that its window opens, and answers nothing.
     Reluctant,
     /// The process is stopped: its system takes what comes, nobody answers.
     Stopped,
@@ -88,7 +88,7 @@ impl Victims {
                 }
                 while way == Way::Reluctant {
                     tokio::time::sleep(Duration::from_secs(1)).await;
-                    client.event().await.ok();
+                    client.sip().await;
                 }
                 // Neither read nor closed as long as the test runs.
                 std::future::pending::<()>().await;
