@@ -114,7 +114,8 @@ pub struct OnLine<S, G> {
     line: Arc<Line>,
     /// How long writes may wait while nothing is read.
     patience: Duration,
-    /// Runs out while writes wait.
+    /// Began when a write had to wait, and only something read ends it: a writer with a long queue
+    /// flushes it in parts.
     waiting: Option<Pin<Box<Sleep>>>,
     _guard: G,
 }
@@ -210,7 +211,6 @@ impl<S: AsyncWrite + Unpin, G: Unpin> AsyncWrite for OnLine<S, G> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = self.poll_out(cx, AsyncWrite::poll_flush);
         if polled.is_ready() {
-            self.waiting = None;
             self.line.flushes.fetch_add(1, Ordering::AcqRel);
         }
         polled
@@ -275,7 +275,14 @@ mod tests {
         let stream = OnLine::new(near, Arc::clone(&line), PATIENCE, ());
         let (mut from, mut to) = tokio::io::split(stream);
         let start = tokio::time::sleep(Duration::ZERO).deadline();
-        let writing = tokio::spawn(async move { to.write_all(&[0; 1024]).await });
+        let writing = tokio::spawn(async move {
+            loop {
+                let written = async { to.write_all(&[0; 4]).await.and(to.flush().await) };
+                if let Err(error) = written.await {
+                    return error;
+                }
+            }
+        });
         let reading = tokio::spawn(async move {
             let mut heard = 0;
             while let Ok(1..) = from.read(&mut [0; 1]).await {
@@ -291,7 +298,7 @@ mod tests {
                 far.write_all(b"3").await.unwrap();
             }
         }
-        let failed = writing.await.unwrap().unwrap_err();
+        let failed = writing.await.unwrap();
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
         let end = tokio::time::sleep(Duration::ZERO).deadline();
         let took = end - start;

@@ -138,31 +138,51 @@ async fn a_second_connect_with_another_users_token_changes_nothing() {
     }
 }
 
-/// A session over polling that has said CONNECT and heard `ready`; nothing is asked any more.
-async fn polled(site: &Site, process: &Process, user: &str) -> String {
+/// A session over polling. Nothing is asked by itself.
+pub(super) struct Polled {
+    client: reqwest::Client,
+    url: String,
+    sid: String,
+    token: String,
+}
+
+impl Polled {
+    pub(super) async fn post(&self, packets: impl Into<String>) {
+        let posted = self.client.post(&self.url).body(packets.into()).send();
+        assert_eq!(soon("POST", posted).await.unwrap().status(), 200);
+    }
+
+    pub(super) async fn get(&self) -> String {
+        let answer = soon("GET", self.client.get(&self.url).send()).await;
+        answer.unwrap().text().await.unwrap()
+    }
+
+    pub(super) async fn connect(&self) {
+        let auth = json!({ "token": self.token });
+        self.post(format!("40{auth}")).await;
+    }
+
+    pub(super) async fn join(&self, chat: &str) {
+        let join = json!(["join_chat", { "chatId": chat }]);
+        self.post(format!("421{join}")).await;
+        while !self.get().await.contains("431[") {}
+    }
+}
+
+/// Connected, and online.
+pub(super) async fn polled(site: &Site, process: &Process, user: &str) -> Polled {
     let (client, sid) = polling(process.public).await;
-    let url = format!(
-        "http://{}/socket.io/?EIO=4&transport=polling&sid={sid}",
-        process.public
-    );
-    let connect = format!("40{}", json!({ "token": site.token(user) }));
-    let answer = soon("CONNECT", client.post(&url).body(connect).send()).await;
-    assert_eq!(answer.unwrap().status(), 200);
-    let ready = async {
-        while !client
-            .get(&url)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
-            .contains("ready")
-        {}
+    let bridge = process.public;
+    let polled = Polled {
+        client,
+        url: format!("http://{bridge}/socket.io/?EIO=4&transport=polling&sid={sid}"),
+        sid,
+        token: site.token(user),
     };
-    soon("ready", ready).await;
+    polled.connect().await;
+    while !polled.get().await.contains("ready") {}
     site.until_online(user, true).await;
-    sid
+    polled
 }
 
 /// Asks for an upgrade as far as the answer to the probe, and keeps the connection.
@@ -189,8 +209,8 @@ async fn whoever_stops_polling_or_upgrading_is_offline_in_time() {
         polled(&site, &process, &user).await;
         gone.push((user, clock.instant()));
         let user = format!("upgrading{number}");
-        let sid = polled(&site, &process, &user).await;
-        silent.push(probed(process.public, &sid).await);
+        let polled = polled(&site, &process, &user).await;
+        silent.push(probed(process.public, &polled.sid).await);
         gone.push((user, clock.instant()));
     }
     let times = offline_times(&site, &gone).await;

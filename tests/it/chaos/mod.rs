@@ -18,6 +18,7 @@ mod scrape;
 mod site;
 mod swarm;
 
+mod again;
 mod churn;
 mod connections;
 mod database;
