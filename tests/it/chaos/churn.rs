@@ -16,6 +16,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// They come again and again: what is remembered of a user is remembered once.
 const USERS: u32 = 2_000;
@@ -95,6 +96,8 @@ async fn live_and_die(bridge: SocketAddr, token: String, death: Death) {
 /// So many new connections a second.
 async fn come(site: &Site, bridge: SocketAddr, a_second: u32, all: &mut JoinSet<()>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / a_second);
+    // A machine that stood still must not make a flood of them.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let user = format!("u{}", rand::rng().random_range(0..USERS));
