@@ -51,7 +51,7 @@ async fn whoever_connects_again_while_being_closed_is_offline_in_time() {
             let page = Page::of(process.admin).await.unwrap();
             page.value("bridge_slow_consumers_total")
         };
-        while counted().await + 0.5 < runs() as f64 {}
+        while counted().await + 0.5 < f64::from(u32::try_from(runs()).unwrap()) {}
     };
     soon("slow consumers", closed).await;
     let mut beginning: JoinSet<()> = all.into_iter().map(begin_again).collect();

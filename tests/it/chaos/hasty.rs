@@ -21,7 +21,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 /// All at once the gauges are back; a handshake that was never finished may take its ten seconds.
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_mins(1);
 
 /// Everything that a client says until it is connected.
 fn handshake(token: &str) -> Vec<u8> {

@@ -19,6 +19,7 @@ mod site;
 mod swarm;
 
 mod again;
+mod audit;
 mod churn;
 mod connections;
 mod database;

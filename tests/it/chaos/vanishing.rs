@@ -86,12 +86,13 @@ impl Victims {
                     () = listening => {}
                     _ = told.wait_for(|told| *told) => {}
                 }
-                while way == Way::Reluctant {
+                // Not closed as long as the test runs, and not read, or hardly.
+                loop {
                     tokio::time::sleep(Duration::from_secs(1)).await;
-                    client.sip().await;
+                    if way == Way::Reluctant {
+                        client.sip().await;
+                    }
                 }
-                // Neither read nor closed as long as the test runs.
-                std::future::pending::<()>().await;
             });
             victims.users.push(user);
             tokio::time::sleep(sized(Duration::ZERO, Duration::from_secs(1))).await;
