@@ -98,15 +98,21 @@ async fn live_and_die(bridge: SocketAddr, token: String, death: Death) {
     }
 }
 
-/// So many new connections a second.
-async fn come(site: &Site, bridge: SocketAddr, a_second: u32, all: &mut JoinSet<()>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / a_second);
+/// How often new ones come.
+const ARRIVALS: Duration = Duration::from_millis(100);
+
+/// So many new connections every time; counts them.
+async fn come(site: &Site, bridge: SocketAddr, each: u32, all: &mut JoinSet<()>, came: &mut u32) {
+    let mut ticks = tokio::time::interval(ARRIVALS);
     // A machine that stood still must not make a flood of them.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        let user = format!("u{}", rand::rng().random_range(0..USERS));
-        all.spawn(live_and_die(bridge, site.token(&user), any(&DEATHS)));
+        for _ in 0..each {
+            let user = format!("u{}", rand::rng().random_range(0..USERS));
+            all.spawn(live_and_die(bridge, site.token(&user), any(&DEATHS)));
+        }
+        *came += each;
         while let Some(done) = all.try_join_next() {
             done.unwrap();
         }
@@ -192,11 +198,11 @@ async fn churn_leaves_nothing_behind() {
     );
     let files = open_files(&process);
     let scraper = Scraper::of(&process);
-    let mut all = JoinSet::new();
+    let (mut all, mut came) = (JoinSet::new(), 0);
     let port = process.public.port();
     let samples = tokio::select! {
         samples = sample(&process, &scraper, time) => samples,
-        () = come(&site, process.public, sized(40, 200), &mut all) => unreachable!("it never ends"),
+        () = come(&site, process.public, sized(4, 20), &mut all, &mut came) => unreachable!("it never ends"),
         () = cut(&site, port) => unreachable!("it never ends"),
     };
     // Whoever is silent stays so: it is the bridge that has to end them.
@@ -211,7 +217,10 @@ async fn churn_leaves_nothing_behind() {
         10,
         "memory while 200 connections a second churn, random deaths: slope",
         "< 1 % per 10 min",
-        &format!("{slope:.2} %"),
+        &format!(
+            "{slope:.2} % at {:.0} a second",
+            f64::from(came) / time.as_secs_f64()
+        ),
     );
     figure_row(
         11,
