@@ -118,15 +118,24 @@ fn refusal_limit(files: Option<u64>) -> usize {
     kept.min(MAX_REFUSALS)
 }
 
+/// What a listener grants.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Connections at the same time.
+    pub places: usize,
+    /// For a write that waits while the client says nothing.
+    pub patience: Duration,
+}
+
 /// Accepts and serves until `stop`; then accepts no more, and lets requests under way end.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limit: usize,
+    terms: Terms,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limit));
+    let places = Arc::new(Semaphore::new(terms.places));
     let refusals = refusal_limit(getrlimit(Resource::Nofile).current);
     let refusals = Arc::new(Semaphore::new(refusals));
     let tasks = TaskTracker::new();
@@ -145,7 +154,9 @@ pub async fn serve(
         };
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             let seat = Seat::new(place, Arc::clone(&metrics));
-            tasks.spawn(talk(stream, router.clone(), seat, stop.clone()));
+            let line = Arc::new(Line::default());
+            let stream = OnLine::new(stream, Arc::clone(&line), terms.patience, seat);
+            tasks.spawn(talk((stream, line), router.clone(), stop.clone()));
         } else {
             metrics.tcp_refused.inc();
             if let Ok(turn) = Arc::clone(&refusals).try_acquire_owned() {
@@ -181,9 +192,12 @@ impl Drop for Seat {
 }
 
 /// Serves one connection's requests. An upgrade takes the socket, with its seat, out of here.
-async fn talk(stream: TcpStream, router: Router, seat: Seat, stop: CancellationToken) {
-    let line = Arc::new(Line::default());
-    let io = TokioIo::new(OnLine::new(stream, Arc::clone(&line), seat));
+async fn talk(
+    (stream, line): (OnLine<TcpStream, Seat>, Arc<Line>),
+    router: Router,
+    stop: CancellationToken,
+) {
+    let io = TokioIo::new(stream);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&line));
         router.clone().oneshot(request.map(|body| {
@@ -321,7 +335,10 @@ mod tests {
         let serving = tokio::spawn(serve(
             listener,
             router,
-            1,
+            Terms {
+                places: 1,
+                patience: Duration::from_secs(30),
+            },
             Arc::clone(&metrics),
             stop.clone(),
         ));

@@ -4,6 +4,7 @@ use super::Ground;
 use crate::config::{Config, CorsOrigins, Transport};
 use crate::domain::quota::Quota;
 use crate::http::health::Health;
+use crate::server::Terms;
 use crate::socket::door::{Door, Origins};
 use crate::socket::{Engine, Limits, Live};
 use crate::telemetry::logs::DroppedLines;
@@ -14,12 +15,16 @@ use axum::http::{HeaderValue, Method, header};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Open connections on the admin listener.
-const ADMIN_PLACES: usize = 64;
+/// For operators.
+const ADMIN: Terms = Terms {
+    places: 64,
+    patience: Duration::from_secs(30),
+};
 
 /// Bound before anything else, so that a port that is taken is the first thing said.
 pub(super) struct Listeners {
@@ -70,15 +75,25 @@ impl Listeners {
             .layer(door)
             .layer(cors(&config.cors_origins));
         let admin = http::admin(health, Arc::clone(&ground.metrics), doors.dropped_lines);
-        let places = server::connection_limit(config.limit_connections);
+        let terms = terms(config);
+        #[cfg(feature = "sabotage")]
+        let terms = ground.sabotage.terms(terms);
         let metrics = Arc::clone(&ground.metrics);
-        let serving = server::serve(self.public, public, places, metrics, close);
+        let serving = server::serve(self.public, public, terms, metrics, close);
         ground.run("public listener", serving);
         // The operators' own connections are not among those that they look at.
         let metrics = Arc::default();
         let stop = ground.stop.clone();
-        let serving = server::serve(self.admin, admin, ADMIN_PLACES, metrics, stop);
+        let serving = server::serve(self.admin, admin, ADMIN, metrics, stop);
         ground.run("admin listener", serving);
+    }
+}
+
+/// Whoever has not said a word for a ping's whole turn is gone: even a pong is one.
+fn terms(config: &Config) -> Terms {
+    Terms {
+        places: server::connection_limit(config.limit_connections),
+        patience: config.ping_interval + config.ping_timeout,
     }
 }
 

@@ -6,6 +6,7 @@
 use super::Ground;
 use super::front::Listeners;
 use crate::config::{Config, Environment};
+use crate::server::Terms;
 use crate::services::mirror::MirrorOptions;
 use crate::services::presence::{Adopted, Presence};
 use anyhow::Context;
@@ -25,6 +26,8 @@ const NEVER: Duration = Duration::from_hours(8_760);
 enum Protection {
     /// The kernel gives up a connection whose data nobody takes.
     UserTimeout,
+    /// A write that waits while the client says nothing cuts its line.
+    Patience,
     /// Sessions whose socket is gone without a word are found.
     Audit,
     /// Whoever the database calls online at start is looked after.
@@ -94,6 +97,13 @@ impl Sabotage {
             SockRef::from(&listeners.public).set_tcp_user_timeout(None)?;
         }
         Ok(())
+    }
+
+    pub(super) fn terms(&self, mut terms: Terms) -> Terms {
+        if self.without(Protection::Patience) {
+            terms.patience = NEVER;
+        }
+        terms
     }
 
     pub(super) fn mirror(&self, mut options: MirrorOptions) -> MirrorOptions {

@@ -5,9 +5,13 @@
 //! [`Line::finish`] ends reading and lets writing go on, [`Line::cut`] fails every write at once.
 //! A WebSocket that has read the end of its stream refuses to write (tungstenite `WebSocketState::Terminated`),
 //! so whatever shall still be heard must have gone out before: [`Line::written`] tells.
+//!
+//! engineioxide finds out that a client answers no ping, and then waits for that writer before it tells
+//! anybody (`engine.rs`, `close_session`). A reader that takes a little now and then would be online as
+//! long as it likes. So a write that waits while the client says nothing cuts the line by itself.
 
 use futures_util::task::AtomicWaker;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +19,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 const OPEN: u8 = 0;
 const FINISHED: u8 = 1;
@@ -97,14 +102,21 @@ impl Line {
 pub struct OnLine<S, G> {
     stream: S,
     line: Arc<Line>,
+    /// How long writes may wait while nothing is read.
+    patience: Duration,
+    /// Began when a write had to wait, and only something read ends it: a writer with a long queue
+    /// flushes it in parts.
+    waiting: Option<Pin<Box<Sleep>>>,
     _guard: G,
 }
 
 impl<S, G> OnLine<S, G> {
-    pub fn new(stream: S, line: Arc<Line>, guard: G) -> Self {
+    pub fn new(stream: S, line: Arc<Line>, patience: Duration, guard: G) -> Self {
         Self {
             stream,
             line,
+            patience,
+            waiting: None,
             _guard: guard,
         }
     }
@@ -132,6 +144,9 @@ impl<S: AsyncRead + Unpin, G: Unpin> AsyncRead for OnLine<S, G> {
             if self.line.state() != OPEN {
                 return Poll::Ready(Ok(()));
             }
+        } else if self.waiting.take().is_some() {
+            // The client lives: the writer's time begins anew.
+            self.line.writer.wake();
         }
         polled
     }
@@ -148,6 +163,14 @@ impl<S: AsyncWrite + Unpin, G: Unpin> OnLine<S, G> {
             self.line.writer.register(cx.waker());
             if self.line.state() >= CUT {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            let patience = self.patience;
+            let waiting = self
+                .waiting
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            if waiting.as_mut().poll(cx).is_ready() {
+                self.line.cut();
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
         polled
@@ -193,11 +216,13 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    const PATIENCE: Duration = Duration::from_secs(35);
+
     #[tokio::test]
     async fn finish_ends_reading_and_lets_writing_go_on() {
         let (near, mut far) = tokio::io::duplex(64);
         let line = Arc::new(Line::default());
-        let mut stream = OnLine::new(near, Arc::clone(&line), ());
+        let mut stream = OnLine::new(near, Arc::clone(&line), PATIENCE, ());
         let reading = async { stream.read(&mut [0; 8]).await.unwrap() };
         let (read, ()) = tokio::join!(reading, async { line.finish() });
         assert_eq!(read, 0);
@@ -211,7 +236,7 @@ mod tests {
     async fn written_waits_for_a_flush_and_for_the_rest_after_it() {
         let (near, _far) = tokio::io::duplex(64);
         let line = Arc::new(Line::default());
-        let mut stream = OnLine::new(near, Arc::clone(&line), ());
+        let mut stream = OnLine::new(near, Arc::clone(&line), PATIENCE, ());
         stream.flush().await.unwrap();
         let before = line.flushes();
         let early = tokio::time::timeout(REST * 10, line.written(before)).await;
@@ -224,7 +249,7 @@ mod tests {
     async fn cut_fails_a_write_that_hangs() {
         let (near, _far) = tokio::io::duplex(4);
         let line = Arc::new(Line::default());
-        let mut stream = OnLine::new(near, Arc::clone(&line), ());
+        let mut stream = OnLine::new(near, Arc::clone(&line), PATIENCE, ());
         let writing = async { stream.write_all(b"more than fits").await };
         let (written, ()) = tokio::join!(writing, async { line.cut() });
         assert_eq!(
@@ -233,10 +258,48 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_waits_cuts_the_line_unless_something_is_heard_meanwhile() {
+        let (near, mut far) = tokio::io::duplex(4);
+        let line = Arc::new(Line::default());
+        let stream = OnLine::new(near, Arc::clone(&line), PATIENCE, ());
+        let (mut from, mut to) = tokio::io::split(stream);
+        let start = tokio::time::sleep(Duration::ZERO).deadline();
+        let writing = tokio::spawn(async move {
+            loop {
+                let written = async { to.write_all(&[0; 4]).await.and(to.flush().await) };
+                if let Err(error) = written.await {
+                    return error;
+                }
+            }
+        });
+        let reading = tokio::spawn(async move {
+            let mut heard = 0;
+            while let Ok(1..) = from.read(&mut [0; 1]).await {
+                heard += 1;
+            }
+            heard
+        });
+        // It says something in time, once; what it takes of the writing counts for nothing.
+        for said in [true, false, false] {
+            tokio::time::sleep(PATIENCE / 2).await;
+            far.read_exact(&mut [0; 4]).await.unwrap();
+            if said {
+                far.write_all(b"3").await.unwrap();
+            }
+        }
+        let failed = writing.await.unwrap();
+        assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
+        let end = tokio::time::sleep(Duration::ZERO).deadline();
+        let took = end - start;
+        assert!((PATIENCE * 3 / 2..PATIENCE * 2).contains(&took), "{took:?}");
+        assert_eq!(reading.await.unwrap(), 1, "reading has ended, too");
+    }
+
     #[tokio::test]
     async fn the_end_of_the_stream_is_noticed() {
         let line = Arc::new(Line::default());
-        let stream = OnLine::new(tokio::io::duplex(4).0, Arc::clone(&line), ());
+        let stream = OnLine::new(tokio::io::duplex(4).0, Arc::clone(&line), PATIENCE, ());
         let ((), ()) = tokio::join!(line.gone(), async { drop(stream) });
     }
 }

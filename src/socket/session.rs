@@ -209,7 +209,9 @@ impl Session {
             }
         })
         .await;
-        if !code.reconnect() {
+        // A client that has left may have connected again: socketioxide would remove the new socket, which has
+        // the same id, and nobody would hear of its end (`socket.rs`, `close`).
+        if !code.reconnect() && self.socket.connected() {
             // Refused when the buffer is full or the socket gone; the line is cut below then.
             self.socket.clone().disconnect().unwrap_or_default();
         }

@@ -151,7 +151,7 @@ async fn a_transport_that_was_refused_or_left_is_closed() {
 }
 
 /// A session over polling: its id, and a client to ask with.
-async fn polling(bridge: SocketAddr) -> (reqwest::Client, String) {
+pub(crate) async fn polling(bridge: SocketAddr) -> (reqwest::Client, String) {
     let client = polling::client();
     let sid = polling::open(&client, bridge).await;
     (client, sid)

@@ -4,6 +4,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -104,6 +105,13 @@ impl Client {
                 return Ok(answer[0].clone());
             }
         }
+    }
+
+    /// Takes some bytes off the wire and does nothing about them.
+    pub(crate) async fn sip(&mut self) {
+        let mut bytes = vec![0; 16 * 1024];
+        // Whatever comes, or the end.
+        drop(self.socket.get_mut().read(&mut bytes).await);
     }
 
     async fn packet(&mut self) -> Result<String, Failed> {

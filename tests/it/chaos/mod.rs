@@ -19,16 +19,23 @@ mod scrape;
 mod site;
 mod swarm;
 
+mod again;
 mod answers;
+mod audit;
+mod churn;
 mod connections;
 mod database;
 mod deploys;
+mod hasty;
 mod late;
 mod machine;
 mod processes;
+mod readers;
+mod room;
 mod starving;
 mod storm;
 mod tokens;
+mod vanishing;
 
 /// Whether this is the run whose figures are published.
 #[expect(

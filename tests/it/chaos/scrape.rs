@@ -1,6 +1,7 @@
 //! What a process says of itself, scraped all the time, and what the system says of it.
 
 use crate::process::Process;
+use presence_bridge::clock::Clock;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,4 +106,38 @@ pub(crate) fn open_files(process: &Process) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", process.id()))
         .unwrap()
         .count()
+}
+
+/// What must be 0 when everybody is gone and everything is written.
+const GAUGES: [&str; 8] = [
+    "bridge_tcp_connections",
+    "bridge_connections",
+    "bridge_typing_active",
+    "bridge_presence_users{status=\"online\"}",
+    "bridge_presence_users{status=\"lingering\"}",
+    "bridge_mirror_pending",
+    "bridge_mirror_parked",
+    "bridge_mirror_oldest_age_seconds",
+];
+
+/// Until every gauge is 0; says how long it took.
+pub(crate) async fn until_at_rest(process: &Process, patience: Duration) -> Duration {
+    let clock = Clock::system();
+    let start = clock.instant();
+    loop {
+        let page = Page::of(process.admin).await.unwrap();
+        page.check_balance();
+        let left = GAUGES.map(|name| (name, page.value(name)));
+        let mut left = left.into_iter().filter(|(_, value)| *value > 0.0);
+        let took = clock.instant() - start;
+        let Some(first) = left.next() else {
+            return took;
+        };
+        assert!(
+            took < patience,
+            "left: {first:?} {:?}",
+            left.collect::<Vec<_>>()
+        );
+        tokio::time::sleep(EVERY).await;
+    }
 }
