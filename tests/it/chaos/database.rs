@@ -193,7 +193,7 @@ struct Town {
 }
 
 impl Town {
-    async fn open(size: &Size) -> Self {
+    async fn open(scale: &Size) -> Self {
         let (grace, timeout) = sized(("1s", "1s"), ("10s", "5s"));
         let settings = [
             ("PRESENCE_GRACE", grace),
@@ -204,17 +204,17 @@ impl Town {
         let scraper = Scraper::of(&process);
         until_ready(&process).await;
         let mut swarm = Swarm::empty();
-        for number in 0..size.leaving {
+        for number in 0..scale.leaving {
             swarm.add(&site, &format!("leaving{number}"));
         }
-        for number in 0..size.leaving {
+        for number in 0..scale.leaving {
             site.until_online(&format!("leaving{number}"), true).await;
         }
         let mut chat = Chat::open(&site, &process).await;
         site.until_online("ben", true).await;
-        swarm.flap(&site, size.flapping, 1, &size.habits);
+        swarm.flap(&site, scale.flapping, 1, &scale.habits);
         // By then each of them has been there.
-        let longest = Duration::from_millis(size.habits.long_absence.end);
+        let longest = Duration::from_millis(scale.habits.long_absence.end);
         chat.goes_on(Clock::system().instant() + longest).await;
         until_readiness(&process, "\"ready\"").await;
         Self {
@@ -227,15 +227,15 @@ impl Town {
     }
 
     /// Until all graces are over that began in it.
-    async fn suffer(&mut self, outage: Outage, size: &Size) {
+    async fn suffer(&mut self, outage: Outage, scale: &Size) {
         let began = Clock::system().instant();
         outage.begin(&self.site);
-        self.swarm.order(0..size.leaving, Return::Leave);
+        self.swarm.order(0..scale.leaving, Return::Leave);
         until_readiness(&self.process, "degraded").await;
-        self.chat.goes_on(began + size.flaps_for).await;
-        let flapping = size.leaving..size.leaving + size.flapping;
+        self.chat.goes_on(began + scale.flaps_for).await;
+        let flapping = scale.leaving..scale.leaving + scale.flapping;
         self.swarm.order(flapping, Return::Never);
-        self.chat.goes_on(began + size.lasts).await;
+        self.chat.goes_on(began + scale.lasts).await;
         until_nobody_lingers(&self.process).await;
         until_readiness(&self.process, "degraded").await;
     }
@@ -261,18 +261,18 @@ impl Town {
 }
 
 async fn measure(outage: Outage) -> Measured {
-    let size = size();
-    let mut town = Town::open(&size).await;
+    let scale = size();
+    let mut town = Town::open(&scale).await;
     let asked = Outage::requests(&town.site);
     let (resident, told) = (
         resident_kib(&town.process),
         transitions(&town.process).await,
     );
-    town.suffer(outage, &size).await;
+    town.suffer(outage, &scale).await;
     let transitions = transitions(&town.process).await - told;
     let requests = Outage::requests(&town.site) - asked;
     let grown_kib = resident_kib(&town.process).saturating_sub(resident);
-    let (converged, offline) = town.recover(size.leaving).await;
+    let (converged, offline) = town.recover(scale.leaving).await;
     Measured {
         outage,
         transitions,
