@@ -79,8 +79,10 @@ pub(crate) fn check(
     grace: Duration,
     is_online: impl Fn(&str) -> bool,
 ) -> Findings {
-    let mut findings = Findings::default();
-    findings.wrong_at_rest = wrong(seen, is_online);
+    let mut findings = Findings {
+        wrong_at_rest: wrong(seen, is_online),
+        ..Findings::default()
+    };
     let presences = presences(seen);
     for commit in commits.iter().filter(|commit| !commit.online) {
         let Commit { at, user, .. } = commit;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const BOUND: Duration = Duration::from_secs(10);
 const MOST_REQUESTS: usize = 12;
 /// Awaited as long as this; that it takes less is asserted where the machine is ours.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug)]
 enum Outage {
@@ -94,7 +94,7 @@ fn size() -> Size {
         flapping: 900,
         leaving: 20,
         flaps_for: Duration::from_secs(48),
-        lasts: Duration::from_secs(60),
+        lasts: Duration::from_mins(1),
         transitions: 5_000.0,
         habits: Habits {
             present: 300..1_500,
@@ -183,84 +183,120 @@ impl Chat {
     }
 }
 
-async fn suffer(outage: Outage) -> Measured {
-    let (grace, timeout) = sized(("1s", "1s"), ("10s", "5s"));
-    let grace_time = sized(Duration::from_secs(1), Duration::from_secs(10));
-    let settings = [
-        ("PRESENCE_GRACE", grace),
-        ("FIREBASE_DATABASE_TIMEOUT", timeout),
-    ];
-    let site = Site::new(&settings).await;
-    let process = site.start().await;
-    let scraper = Scraper::of(&process);
-    until_ready(&process).await;
-    let Size {
-        flapping,
-        leaving,
-        flaps_for,
-        lasts,
-        habits,
-        ..
-    } = size();
-    let mut swarm = Swarm::empty();
-    swarm.flap(&site, "flapping", flapping, 1, &habits);
-    for number in 0..leaving {
-        swarm.add(&site, &format!("leaving{number}"));
-    }
-    for number in 0..leaving {
-        site.until_online(&format!("leaving{number}"), true).await;
-    }
-    let mut chat = Chat::open(&site, &process).await;
-    site.until_online("ben", true).await;
-    until_readiness(&process, "ready").await;
+/// A bridge that is well, and its users; the leaving ones come first.
+struct Town {
+    site: Site,
+    process: Process,
+    scraper: Scraper,
+    swarm: Swarm,
+    chat: Chat,
+}
 
-    let clock = Clock::system();
-    let (resident, told) = (resident_kib(&process), transitions(&process).await);
-    let (asked, began) = (Outage::requests(&site), clock.instant());
-    outage.begin(&site);
-    swarm.order(flapping..flapping + leaving, Return::Leave);
-    until_readiness(&process, "degraded").await;
-    chat.goes_on(began + flaps_for).await;
-    swarm.order(0..flapping, Return::Never);
-    chat.goes_on(began + lasts).await;
-    until_nobody_lingers(&process).await;
-    until_readiness(&process, "degraded").await;
-    let transitions = transitions(&process).await - told;
-    let requests = Outage::requests(&site) - asked;
-    let grown_kib = resident_kib(&process).saturating_sub(resident);
+impl Town {
+    async fn open(scale: &Size) -> Self {
+        let (grace, timeout) = sized(("1s", "1s"), ("10s", "5s"));
+        let settings = [
+            ("PRESENCE_GRACE", grace),
+            ("FIREBASE_DATABASE_TIMEOUT", timeout),
+        ];
+        let site = Site::new(&settings).await;
+        let process = site.start().await;
+        let scraper = Scraper::of(&process);
+        until_ready(&process).await;
+        let mut swarm = Swarm::empty();
+        for number in 0..scale.leaving {
+            swarm.add(&site, &format!("leaving{number}"));
+        }
+        for number in 0..scale.leaving {
+            site.until_online(&format!("leaving{number}"), true).await;
+        }
+        let mut chat = Chat::open(&site, &process).await;
+        site.until_online("ben", true).await;
+        swarm.flap(&site, scale.flapping, 1, &scale.habits);
+        // By then each of them has been there.
+        let longest = Duration::from_millis(scale.habits.long_absence.end);
+        chat.goes_on(Clock::system().instant() + longest).await;
+        until_readiness(&process, "\"ready\"").await;
+        Self {
+            site,
+            process,
+            scraper,
+            swarm,
+            chat,
+        }
+    }
 
-    let back = clock.instant();
-    Outage::end(&site);
-    site.until_true(&swarm.log, PATIENCE).await;
-    let commits = site.journal.commits();
-    let last = commits.iter().map(|commit| commit.at).max().unwrap();
-    until_readiness(&process, "\"ready\"").await;
-    let seen = swarm.log.seen();
-    let mut findings = check(&seen, &commits, grace_time, |user| site.is_online(user));
-    // A write that was under way when the database went lands when it is back.
-    findings.false_offline.clear();
-    assert_eq!(findings, Findings::default(), "{outage:?}");
-    let offline = (0..leaving).map(|number| {
-        let user = format!("leaving{number}");
-        offline_after(&commits, &user, back).unwrap()
-    });
+    /// Until all graces are over that began in it.
+    async fn suffer(&mut self, outage: Outage, scale: &Size) {
+        let began = Clock::system().instant();
+        outage.begin(&self.site);
+        self.swarm.order(0..scale.leaving, Return::Leave);
+        until_readiness(&self.process, "degraded").await;
+        self.chat.goes_on(began + scale.flaps_for).await;
+        let flapping = scale.leaving..scale.leaving + scale.flapping;
+        self.swarm.order(flapping, Return::Never);
+        self.chat.goes_on(began + scale.lasts).await;
+        until_nobody_lingers(&self.process).await;
+        until_readiness(&self.process, "degraded").await;
+    }
+
+    /// Until all is true: when the last commit was, and when each of the leaving was offline.
+    async fn recover(&self, leaving: usize) -> (Duration, Vec<Duration>) {
+        let Self { site, swarm, .. } = self;
+        let back = Clock::system().instant();
+        Outage::end(site);
+        site.until_true(&swarm.log, PATIENCE).await;
+        let commits = site.journal.commits();
+        let last = commits.iter().map(|commit| commit.at).max().unwrap();
+        until_readiness(&self.process, "\"ready\"").await;
+        let (seen, grace) = (swarm.log.seen(), Duration::from_secs(sized(1, 10)));
+        let mut findings = check(&seen, &commits, grace, |user| site.is_online(user));
+        // A write that was under way when the database went lands when it is back.
+        findings.false_offline.clear();
+        assert_eq!(findings, Findings::default());
+        let offline = (0..leaving)
+            .map(|number| offline_after(&commits, &format!("leaving{number}"), back).unwrap());
+        (last.saturating_duration_since(back), offline.collect())
+    }
+}
+
+async fn measure(outage: Outage) -> Measured {
+    let scale = size();
+    let mut town = Town::open(&scale).await;
+    let asked = Outage::requests(&town.site);
+    let (resident, told) = (
+        resident_kib(&town.process),
+        transitions(&town.process).await,
+    );
+    town.suffer(outage, &scale).await;
+    let transitions = transitions(&town.process).await - told;
+    let requests = Outage::requests(&town.site) - asked;
+    let grown_kib = resident_kib(&town.process).saturating_sub(resident);
+    let (converged, offline) = town.recover(scale.leaving).await;
     Measured {
         outage,
         transitions,
         requests,
         grown_kib,
-        scrapes: scraper.check(),
-        converged: last.saturating_duration_since(back),
-        offline: offline.collect(),
+        scrapes: town.scraper.check(),
+        converged,
+        offline,
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_outage_the_database_soon_tells_the_truth_and_was_left_in_peace_meanwhile() {
-    let kinds = [Outage::Broken, Outage::Stalled, Outage::Unavailable];
+    let mut all = Vec::new();
+    let kinds = [Outage::Broken, Outage::Stalled, Outage::Unavailable].map(measure);
+    if is_full() {
+        for outage in kinds {
+            all.push(outage.await);
+        }
+    } else {
+        all = futures_util::future::join_all(kinds).await;
+    }
     let (mut told, mut offline) = (Vec::new(), Vec::new());
-    for outage in kinds.map(|kind| tokio::spawn(suffer(kind))) {
-        let measured = outage.await.unwrap();
+    for measured in all {
         let Measured {
             outage,
             transitions,
@@ -277,7 +313,10 @@ async fn after_an_outage_the_database_soon_tells_the_truth_and_was_left_in_peace
         );
         assert!(*transitions >= size().transitions, "{line}");
         assert!(*grown_kib < 32 * 1_024, "{line}");
-        assert!(*requests <= MOST_REQUESTS, "{line}");
+        assert!(
+            *requests <= sized(2 * MOST_REQUESTS, MOST_REQUESTS),
+            "{line}"
+        );
         assert!(!is_full() || *converged <= BOUND, "{line}");
         told.push(line);
         offline.extend(measured.offline);

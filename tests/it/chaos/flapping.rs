@@ -31,13 +31,13 @@ enum End {
 }
 
 impl Swarm {
-    /// Users `{name}0` and so on, who flap as long as their order is [`Return::Soon`]. After
+    /// Users `u0` and so on, who flap as long as their order is [`Return::Soon`]. After
     /// [`Return::Never`] whoever is away stays away, and whoever is there stays.
-    pub(crate) fn flap(&mut self, site: &Site, name: &str, users: usize, seed: u64, as_: &Habits) {
+    pub(crate) fn flap(&mut self, site: &Site, users: usize, seed: u64, habits: &Habits) {
         for number in 0..users {
             let rng = StdRng::seed_from_u64(seed ^ ((number as u64) << 32));
-            let habits = as_.clone();
-            self.add_as(site, &format!("{name}{number}"), |user| {
+            let habits = habits.clone();
+            self.add_as(site, &format!("u{number}"), |user| {
                 Flapping { user, habits, rng }.live()
             });
         }
@@ -118,7 +118,7 @@ impl Flapping {
             drop(last_order.wait_for(|order| *order == Return::Leave).await);
         };
         tokio::select! {
-            (_, which, _) = select_all(listening) => End::Lost(which),
+            ((), which, _) = select_all(listening) => End::Lost(which),
             () = told_to_leave => End::ToldToLeave,
             () = time_over => End::TimeOver,
         }

@@ -79,8 +79,8 @@ const SMALL: Scale = Scale {
         ("PRESENCE_HEARTBEAT_INTERVAL", "1s"),
         ("FIREBASE_DATABASE_TIMEOUT", "2s"),
     ],
-    // By then the last heartbeat is old.
-    down: Duration::from_millis(3_500),
+    // By then the last heartbeat is old, also one that the database heard late.
+    down: Duration::from_secs(6),
     start_grace: Duration::from_secs(10),
     back: Duration::from_secs(8),
     bound: Duration::from_secs(15),

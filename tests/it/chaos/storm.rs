@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use std::time::Duration;
 
 /// Until all is true at rest: reads after doubt, or the adoption of those whom a killed bridge left.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const FLUSH: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,56 +128,57 @@ impl<'a> Bridge<'a> {
     }
 }
 
+async fn site(weather: Weather, grace: Duration) -> Site {
+    let grace = format!("{}ms", grace.as_millis());
+    let mut settings = vec![("PRESENCE_GRACE", grace.as_str())];
+    if weather != Weather::Healthy {
+        settings.extend([
+            ("PRESENCE_START_GRACE", "3s"),
+            ("PRESENCE_HEARTBEAT_INTERVAL", "1s"),
+            ("FIREBASE_DATABASE_TIMEOUT", "1s"),
+        ]);
+    }
+    if weather == Weather::Killed {
+        settings.push(("PRESENCE_FENCE", "rules"));
+    }
+    Site::new(&settings).await
+}
+
 async fn storm(weather: Weather, seed: u64) -> Measured {
-    let size = size(weather);
-    let grace = format!("{}ms", size.grace.as_millis());
-    let settings = [
-        ("PRESENCE_GRACE", grace.as_str()),
-        ("PRESENCE_START_GRACE", "3s"),
-        ("PRESENCE_HEARTBEAT_INTERVAL", "1s"),
-        ("FIREBASE_DATABASE_TIMEOUT", "1s"),
-        (
-            "PRESENCE_FENCE",
-            if weather == Weather::Killed {
-                "rules"
-            } else {
-                "off"
-            },
-        ),
-    ];
-    let settings = if weather == Weather::Healthy {
-        &settings[..1]
-    } else {
-        &settings
-    };
-    let site = Site::new(settings).await;
+    let Size {
+        users,
+        lasts,
+        grace,
+        habits,
+    } = size(weather);
+    let site = site(weather, grace).await;
     let mut bridge = Bridge::start(&site).await;
     until_ready(&bridge.process).await;
     let mut swarm = Swarm::empty();
-    swarm.flap(&site, "u", size.users, seed, &size.habits);
+    swarm.flap(&site, users, seed, &habits);
 
     let mut rng = StdRng::seed_from_u64(seed);
     let strikes = strike(&site, StdRng::seed_from_u64(rng.random()));
     match weather {
-        Weather::Healthy => tokio::time::sleep(size.lasts).await,
-        Weather::Failing => drop(tokio::time::timeout(size.lasts, strikes).await),
+        Weather::Healthy => tokio::time::sleep(lasts).await,
+        Weather::Failing => drop(tokio::time::timeout(lasts, strikes).await),
         Weather::Killed => tokio::select! {
             () = strikes => {}
-            () = kills(&mut bridge, size.lasts, rng) => {}
+            () = kills(&mut bridge, lasts, rng) => {}
         },
     }
-    swarm.order(0..size.users, Return::Never);
+    swarm.order(0..users, Return::Never);
     mend(&site);
     if weather != Weather::Healthy {
         tokio::time::sleep(LATEST).await;
     }
     // Half of them are here, half are away.
-    let here = at_rest(&site, &swarm.log, size.grace, weather).await;
+    let here = at_rest(&site, &swarm.log, grace, weather).await;
     let log = swarm.leave().await;
-    let gone = at_rest(&site, &log, size.grace, weather).await;
+    let gone = at_rest(&site, &log, grace, weather).await;
     bridge.account().await;
     let measured = Measured {
-        users: size.users,
+        users,
         commits: gone.commits,
         ..bridge.before
     };

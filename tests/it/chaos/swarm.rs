@@ -117,7 +117,7 @@ impl Swarm {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let done = tokio::time::timeout(Duration::from_secs(60), connected).await;
+        let done = tokio::time::timeout(Duration::from_mins(1), connected).await;
         assert!(
             done.is_ok(),
             "only {:?} are connected",
