@@ -180,6 +180,16 @@ mod tests {
         assert_eq!(changed.presence_sweep_interval, NEVER);
     }
 
+    #[test]
+    fn a_write_may_wait_for_ever() {
+        let terms = Terms {
+            places: 1,
+            patience: Duration::from_secs(35),
+        };
+        assert_eq!(without("patience").terms(terms).patience, NEVER);
+        assert_eq!(without("").terms(terms).patience, terms.patience);
+    }
+
     #[tokio::test]
     async fn the_listener_has_no_user_timeout() {
         let config = Config::dev(

@@ -1,9 +1,8 @@
 //! Readers that are too slow for their room: they are told or cut, and the others miss nothing.
 
 use super::client::{Client, Failed};
-use super::connections::settings;
 use super::room::{Speaker, Witness, join};
-use super::scrape::{Page, until_at_rest};
+use super::scrape::until_at_rest;
 use super::site::Site;
 use super::sized;
 use serde_json::Value;
@@ -13,7 +12,7 @@ use tokio::task::JoinSet;
 /// More than a reader's send buffer holds, and what the kernel takes besides.
 const SAID: u64 = 6_000;
 /// Between two messages that a slow reader takes.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a slow reader heard until it was over.
 struct Heard {
@@ -46,7 +45,7 @@ async fn read_slowly(mut client: Client) -> Heard {
 
 #[tokio::test]
 async fn a_slow_reader_is_told_or_cut_and_never_skipped() {
-    let site = Site::new(settings()).await;
+    let site = Site::new(&[("PRESENCE_GRACE", "1s")]).await;
     let process = site.start().await;
     let near = process.public;
     let mut witness = Witness::enter(&site, near, "busy").await;
@@ -76,9 +75,6 @@ async fn a_slow_reader_is_told_or_cut_and_never_skipped() {
             None => cut += 1,
         }
     }
-    let page = Page::of(process.admin).await.unwrap();
-    let counted = page.value("bridge_slow_consumers_total");
-    assert!((counted - f64::from(readers)).abs() < 0.5, "{counted}");
     assert_eq!(told + cut, readers);
     drop((speaker, witness));
     until_at_rest(&process, Duration::from_mins(1)).await;
