@@ -157,9 +157,7 @@ impl Presence {
         loop {
             let turn = self.last_turn + TURN;
             let wake = self.book.next_deadline().map_or(turn, |due| due.min(turn));
-            // In this order: whoever was heard of in time does not go offline.
             let event = tokio::select! {
-                biased;
                 () = stop.cancelled() => return,
                 order = self.orders.recv() => match order {
                     Some(order) => Event::Ordered(order),
@@ -175,7 +173,10 @@ impl Presence {
                 Event::Ordered(order) => self.obey(order).await,
                 Event::Found(Some(found)) => self.adopt(found),
                 Event::Found(None) => adopting = false,
-                Event::Woken => self.expire(now).await,
+                Event::Woken => {
+                    self.hear_out().await;
+                    self.expire(now).await;
+                }
             }
             self.count();
         }
@@ -197,6 +198,16 @@ impl Presence {
         self.book.stood_still(late, now);
         self.outside.chats.stood_still(late);
         self.adoption_ends += late;
+    }
+
+    /// Whoever is back in time may wait in the queue. Those who come meanwhile have their turn later: a crowd
+    /// that never ends must not keep everybody online.
+    async fn hear_out(&mut self) {
+        for _ in 0..self.orders.len() {
+            if let Ok(order) = self.orders.try_recv() {
+                self.obey(order).await;
+            }
+        }
     }
 
     async fn obey(&mut self, order: Order) {
