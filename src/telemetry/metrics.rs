@@ -125,7 +125,7 @@ metrics! {
     connections_opened: Counter = Counter::default();
     /// Socket.IO connections closed, by reason.
     connections_closed: Family<CloseLabels, Counter> = Family::default();
-    /// Connections that the audit found dead but still registered; 0 in a healthy run.
+    /// Registered handshakes that the audit found without a socket: their clients went in the middle of it.
     registry_audit_fixed: Counter = Counter::default();
     /// Handshakes, by outcome.
     auth: Family<AuthLabels, Counter> = Family::default();

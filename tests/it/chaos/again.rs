@@ -1,6 +1,6 @@
 //! A client that leaves and connects again over the same transport, while its first session is being closed.
 
-use super::connections::{SLACK, offline_times, runs};
+use super::connections::{SLACK, offline_times};
 use super::hasty::{Polled, polled};
 use super::room::Speaker;
 use super::scrape::{Page, until_at_rest};
@@ -12,6 +12,9 @@ use tokio::task::JoinSet;
 
 /// What a reader's send buffer holds (`SEND_BUFFER_PACKETS` in `src/socket/mod.rs`), and one more.
 const TOO_MUCH: u64 = 2_049;
+
+/// Few: all of them must be back before the first transport has said its goodbye.
+const RUNS: u32 = 4;
 
 /// The first session waits for room to say goodbye. It is left, room is made, and the next one begins.
 async fn begin_again(polled: Polled) {
@@ -32,7 +35,7 @@ async fn whoever_connects_again_while_being_closed_is_offline_in_time() {
     let process = site.start().await;
     let mut speaker = Speaker::enter(&site, process.public, "polled").await;
     let mut all = Vec::new();
-    for number in 0..runs() {
+    for number in 0..RUNS {
         let one = polled(&site, &process, &format!("again{number}")).await;
         one.join("polled").await;
         all.push(one);
@@ -51,7 +54,7 @@ async fn whoever_connects_again_while_being_closed_is_offline_in_time() {
             let page = Page::of(process.admin).await.unwrap();
             page.value("bridge_slow_consumers_total")
         };
-        while counted().await + 0.5 < f64::from(u32::try_from(runs()).unwrap()) {}
+        while counted().await + 0.5 < f64::from(RUNS) {}
     };
     soon("slow consumers", closed).await;
     let mut beginning: JoinSet<()> = all.into_iter().map(begin_again).collect();
@@ -59,7 +62,7 @@ async fn whoever_connects_again_while_being_closed_is_offline_in_time() {
         done.unwrap();
     }
     let now = Clock::system().instant();
-    let gone: Vec<_> = (0..runs()).map(|n| (format!("again{n}"), now)).collect();
+    let gone: Vec<_> = (0..RUNS).map(|n| (format!("again{n}"), now)).collect();
     let times = offline_times(&site, &gone).await;
     // Without a word from the socket only the audit would find the second session, half a minute after
     // it has missed it for the first time.

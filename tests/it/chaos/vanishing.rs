@@ -69,10 +69,6 @@ impl Victims {
             room: None,
         };
         let near = process.public;
-        if way.is_busy() {
-            let witness = Witness::enter(site, near, &chat).await;
-            victims.room = Some((Speaker::enter(site, near, &chat).await, witness));
-        }
         for number in 0..runs() {
             let user = format!("{chat}{number}");
             let mut client = victims.client(near, &site.token(&user)).await;
@@ -96,6 +92,11 @@ impl Victims {
             });
             victims.users.push(user);
             tokio::time::sleep(sized(Duration::ZERO, Duration::from_secs(1))).await;
+        }
+        // Last: who does not speak yet answers no ping either.
+        if way.is_busy() {
+            let witness = Witness::enter(site, near, &chat).await;
+            victims.room = Some((Speaker::enter(site, near, &chat).await, witness));
         }
         victims
     }
