@@ -240,6 +240,8 @@ async fn without_the_start_grace_whoever_returns_was_away() {
     let sabotage = [("SABOTAGE", "start_grace"), ("PRESENCE_GRACE", "0ms")];
     let restarted = kill_and_restart(late, &sabotage).await;
     let Restarted { site, swarm, .. } = &restarted;
+    // Before, all is at rest and right: nobody is connected, and nobody online.
+    swarm.until_connected(late.users - late.users / 5).await;
     let found = at_rest(site, &swarm.log, restarted.promise()).await;
     assert!(!found.flaps.is_empty(), "{found:?}");
 }
