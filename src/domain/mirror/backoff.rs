@@ -92,8 +92,8 @@ impl Backoff {
             | Outcome::BadData => (delay, false),
         };
         let until = now + wait;
-        // A pause that was asked for outlasts the shorter wait of another failure.
-        if self.firm && self.until.is_some_and(|held| held > until) {
+        // A pause that was asked for outlasts the wait of another failure that ends no later.
+        if self.firm && self.until.is_some_and(|held| held >= until) {
             return;
         }
         self.until = Some(until);

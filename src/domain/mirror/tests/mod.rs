@@ -1,5 +1,6 @@
 //! Examples; the properties are next door.
 
+mod backoff;
 mod bisect;
 mod pace;
 mod recheck;
