@@ -36,11 +36,12 @@ fn a_pause_that_was_asked_for_ends_at_its_moment_and_not_before() {
     let (mut backoff, now) = (Backoff::default(), Bench::new(1).now);
     let retry_after = Some(Duration::from_secs(2));
     failed(&mut backoff, Outcome::Busy { retry_after }, now);
-    let end = backoff.until().unwrap();
-    // Another failure, whose own wait ends at the same moment.
-    failed(&mut backoff, Outcome::NotSent, end - Duration::from_secs(1));
+    let end = now + Duration::from_secs(2);
     assert_eq!(backoff.until(), Some(end));
-    backoff.reached(end - Duration::from_millis(1));
+    // Another failure, whose own wait ends at the same moment.
+    failed(&mut backoff, Outcome::NotSent, now + Duration::from_secs(1));
+    assert_eq!(backoff.until(), Some(end));
+    backoff.reached(now + Duration::from_millis(1_999));
     assert_eq!(backoff.until(), Some(end), "still asked for");
     backoff.reached(end);
     assert_eq!(backoff.until(), None);
