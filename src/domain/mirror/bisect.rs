@@ -35,11 +35,9 @@ impl Suspects {
         }
     }
 
-    /// A suspect needs no write any more.
+    /// A suspect needs no write any more. That was a change, of which it was told before.
     pub(super) fn withdraw(&mut self, user: &UserId) {
-        let before = self.users.len();
         self.users.retain(|u| u != user);
-        self.certain &= self.users.len() == before;
     }
 }
 
@@ -64,10 +62,6 @@ impl Mirror {
             .map(|i| i.user.clone())
             .filter(queued)
             .collect();
-        certain &= users.len() == items.len();
-        if items.len() == 1 && !certain {
-            return;
-        }
         self.suspects = Suspects { users, certain };
         self.park_the_last();
     }

@@ -181,14 +181,13 @@ impl Mirror {
         match outcome {
             Outcome::Written => {
                 self.backoff.written(now);
-                let count = items.len();
+                if search {
+                    self.suspects.acquit(items.len());
+                }
                 for item in items {
                     self.land(&item);
                 }
-                if search {
-                    self.suspects.acquit(count);
-                    self.park_the_last();
-                }
+                self.park_the_last();
             }
             Outcome::BadData => {
                 let most = self.limits.batch_users;

@@ -105,3 +105,65 @@ fn a_database_that_refuses_everything_is_not_stormed() {
     }
     assert!(requests < 35, "{requests}");
 }
+
+#[test]
+fn a_record_that_changed_while_it_was_refused_is_tried_before_it_is_parked() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.send();
+    b.want("ann", offline(2));
+    b.settle(Outcome::BadData);
+    assert_eq!(b.send(), [(user("ann"), offline(2))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [2, 1, 1, 0, 0]);
+}
+
+#[test]
+fn nobody_else_changes_what_the_search_has_found() {
+    let mut b = Bench::new(400);
+    b.mirror.adopt(&user("cid"), online(1));
+    b.want("ann", online(1));
+    b.want("bob", online(1));
+    b.send();
+    b.settle(Outcome::BadData);
+    b.want("cid", offline(2));
+    b.want("cid", online(3));
+    assert_eq!(b.send(), [(user("ann"), online(1))]);
+    b.settle(Outcome::Written);
+    assert_eq!(b.balance(), [4, 1, 2, 0, 1], "bob needs no trial");
+}
+
+#[test]
+fn a_suspect_who_needs_no_write_any_more_leaves_the_search() {
+    let mut b = Bench::new(400);
+    b.mirror.adopt(&user("ann"), online(1));
+    b.want("ann", offline(2));
+    for name in ["bob", "cid", "dee"] {
+        b.want(name, online(1));
+    }
+    b.send();
+    b.settle(Outcome::BadData);
+    b.want("ann", online(3));
+    let half = [(user("bob"), online(1)), (user("cid"), online(1))];
+    assert_eq!(b.send(), half);
+    b.settle(Outcome::Written);
+    assert_eq!(b.send(), [(user("dee"), online(1))], "it may have been ann");
+    b.settle(Outcome::BadData);
+    assert_eq!(b.balance(), [5, 2, 2, 0, 1]);
+}
+
+#[test]
+fn a_flap_during_the_search_acquits_nobody_else() {
+    let mut b = Bench::new(400);
+    b.want("ann", online(1));
+    b.want("bob", online(1));
+    b.want("cid", online(1));
+    b.want("dee", online(1));
+    b.send();
+    b.settle(Outcome::BadData);
+    assert_eq!(b.send().len(), 2);
+    b.want("ann", offline(2));
+    b.want("ann", online(3));
+    b.settle(Outcome::Written);
+    assert_eq!(b.send(), [(user("cid"), online(1))], "half of those left");
+}
