@@ -20,3 +20,7 @@ pub mod services;
 pub mod socket;
 pub mod store;
 pub mod telemetry;
+
+#[cfg(test)]
+#[path = "../tests/fixtures/mint.rs"]
+mod mint;

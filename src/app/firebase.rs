@@ -3,7 +3,7 @@
 use super::Ground;
 use crate::config::{self, Config, Credentials, DatabaseTarget, IdentityMode};
 use crate::domain::mirror::Limits;
-use crate::firebase::access_token::{AccessTokens, KeyFile};
+use crate::firebase::access_token::AccessTokens;
 use crate::firebase::bearer::{Owner, TokenSource};
 use crate::firebase::database::{Database, DatabaseOptions, Target};
 use crate::firebase::id_token::{Rules, TenantPolicy, Verifier};
@@ -163,10 +163,16 @@ fn credentials(config: &Config, ground: &Ground) -> anyhow::Result<Arc<dyn Token
     let Ground { clock, metrics, .. } = ground;
     Ok(match &config.credentials {
         Credentials::Owner => Arc::new(Owner),
-        Credentials::KeyFile(path) => {
-            let key = KeyFile::read(path).context("GOOGLE_APPLICATION_CREDENTIALS")?;
-            let tokens = AccessTokens::from_key_file(&key, clock.clone(), Arc::clone(metrics));
-            Arc::new(tokens.context("GOOGLE_APPLICATION_CREDENTIALS")?)
+        Credentials::KeyFile(key) => {
+            if key.is_shared {
+                tracing::warn!("the key file can be read by every user of this machine");
+            }
+            let json = Arc::clone(&key.json);
+            Arc::new(AccessTokens::from_key_file(
+                json,
+                clock.clone(),
+                Arc::clone(metrics),
+            ))
         }
         Credentials::Metadata => {
             let host = &config.gce_metadata_host;

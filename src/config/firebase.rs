@@ -3,7 +3,7 @@
 
 use super::address;
 use super::environment::Environment;
-use super::key_file;
+use super::key_file::KeyFile;
 use super::problem::Findings;
 use super::table::{Derived, Sources};
 use super::values::{Credentials, DatabaseTarget, IdentityMode};
@@ -30,7 +30,8 @@ pub(super) fn derive(
     environment: &Environment,
     findings: &mut Findings,
 ) -> Option<Derived> {
-    let project = project(&sources, findings);
+    let key = key(&sources, findings);
+    let project = project(&sources, key.as_ref(), findings);
     if sources.auth_emulator.is_some() {
         gate(project.as_ref(), &sources, environment, findings);
     } else if sources.database_emulator.is_some() {
@@ -46,10 +47,7 @@ pub(super) fn derive(
     );
     let credentials = match &database {
         Some(DatabaseTarget::Emulator { .. }) => Credentials::Owner,
-        _ => match sources.key_file {
-            Some(path) => Credentials::KeyFile(path),
-            None => Credentials::Metadata,
-        },
+        _ => key.map_or(Credentials::Metadata, Credentials::KeyFile),
     };
     Some(Derived {
         project_id: project?.0,
@@ -99,24 +97,33 @@ pub(super) fn derive_dev(
     })
 }
 
-/// The project id and the variable it came from. The key file is read here, unless an emulator makes it needless.
-fn project(sources: &Sources, findings: &mut Findings) -> Option<(String, &'static str)> {
+/// The key file, read only where something of it is needed: an emulator takes no key.
+fn key(sources: &Sources, findings: &mut Findings) -> Option<KeyFile> {
+    let needless = sources.database_emulator.is_some() && named_project(sources).is_some();
+    let path = sources.key_file.as_ref().filter(|_| !needless)?;
+    KeyFile::read(path)
+        .map_err(|fault| findings.tell(&[KEY_FILE], fault))
+        .ok()
+}
+
+fn named_project(sources: &Sources) -> Option<(String, &'static str)> {
     let named = [
         (&sources.project_id, PROJECT_ID),
         (&sources.google_cloud_project, "GOOGLE_CLOUD_PROJECT"),
         (&sources.gcloud_project, "GCLOUD_PROJECT"),
     ];
-    let named = named
+    named
         .into_iter()
-        .find_map(|(id, variable)| id.clone().map(|id| (id, variable)));
-    let needless = sources.database_emulator.is_some() && named.is_some();
-    let key = match &sources.key_file {
-        Some(path) if !needless => key_file::read(path)
-            .map_err(|fault| findings.tell(&[KEY_FILE], fault))
-            .ok(),
-        _ => None,
-    };
-    let found = named.or_else(|| Some((key?.project_id?, KEY_FILE)));
+        .find_map(|(id, variable)| id.clone().map(|id| (id, variable)))
+}
+
+/// The project id and the variable it came from.
+fn project(
+    sources: &Sources,
+    key: Option<&KeyFile>,
+    findings: &mut Findings,
+) -> Option<(String, &'static str)> {
+    let found = named_project(sources).or_else(|| Some((key?.project_id.clone()?, KEY_FILE)));
     if found.is_none() {
         findings.tell(
             &[PROJECT_ID],

@@ -20,6 +20,7 @@ mod values;
 pub use command::{Command, EX_USAGE, Stop, load};
 pub use docs::{env_example, settings_table};
 pub use environment::Environment;
+pub use key_file::KeyFile;
 pub use problem::{Problem, Problems};
 pub use table::{Config, Row, rows};
 pub use values::{

@@ -1,6 +1,6 @@
 //! The values that are ours: what a setting means once it is read.
 
-use std::path::PathBuf;
+use super::key_file::KeyFile;
 use url::Url;
 
 /// The shape of a presence record.
@@ -76,8 +76,8 @@ pub enum DatabaseTarget {
 /// How access tokens for the database are obtained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
-    /// A service account's key file, readable and complete at start.
-    KeyFile(PathBuf),
+    /// A service account's key, read and checked at start.
+    KeyFile(KeyFile),
     /// The metadata server of Google Cloud.
     Metadata,
     /// The emulator's `Bearer owner`; no provider is built.

@@ -8,7 +8,6 @@
 use super::bearer::{TokenError, TokenSource};
 use super::fetch::{FetchError, Flight, Landing, client, get, locked};
 use super::json::Object;
-pub use super::key_file::{CredentialError, KeyFile};
 use crate::clock::Clock;
 use crate::services::ports::BoxFuture;
 use crate::telemetry::metrics::{Metrics, RequestOutcome};
@@ -40,6 +39,15 @@ const MAX_LIFE: Duration = Duration::from_hours(24);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// Shorter than the database's back-off, so that all is well again ten seconds after the endpoint is.
 const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why there can be no access tokens from the metadata server.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    #[error("the metadata server's address is not a host, or a host and a port")]
+    BadMetadataHost,
+    #[error("cannot build an HTTP client")]
+    Client,
+}
 
 /// Keeps a token of one source at hand.
 #[derive(Clone)]
@@ -122,22 +130,9 @@ impl TokenSource for AccessTokens {
 }
 
 impl AccessTokens {
-    pub fn from_key_file(
-        key: &KeyFile,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, CredentialError> {
-        // Built to see whether it can be; each fetch builds its own.
-        CustomServiceAccount::from_json(&key.json).map_err(|error| match error {
-            gcp_auth::Error::Io(..) => CredentialError::Client,
-            gcp_auth::Error::Json(..)
-            | gcp_auth::Error::Str(_)
-            | gcp_auth::Error::Other(..)
-            | gcp_auth::Error::Http(..)
-            | gcp_auth::Error::NoAuthMethod(..) => CredentialError::BadPrivateKey,
-        })?;
-        let source = Source::KeyFile(Arc::clone(&key.json));
-        Ok(Self::new(source, clock, metrics))
+    /// `json` is the text of a key file that was checked when the settings were read. Secret.
+    pub fn from_key_file(json: Arc<str>, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self::new(Source::KeyFile(json), clock, metrics)
     }
 
     /// `host` is that of the metadata server, with a port if it has an unusual one.

@@ -7,13 +7,9 @@ mod fetch;
 pub mod id_token;
 mod json;
 mod jwt;
-mod key_file;
 mod key_set;
 pub mod keys;
 pub mod schema;
 
 #[cfg(test)]
 mod fake;
-#[cfg(test)]
-#[path = "../../tests/fixtures/mint.rs"]
-mod mint;

@@ -7,7 +7,7 @@ use axum::http::Method;
 use presence_bridge::clock::Clock;
 use presence_bridge::dev::database::{DatabaseStandIn, Entry, Fault, Target as For, Verdict};
 use presence_bridge::domain::mirror::{Limits, Record};
-use presence_bridge::firebase::access_token::{AccessTokens, KeyFile};
+use presence_bridge::firebase::access_token::AccessTokens;
 use presence_bridge::firebase::bearer::{Owner, TokenSource};
 use presence_bridge::firebase::database::{Database, Target};
 use presence_bridge::firebase::schema::Layout;
@@ -17,7 +17,6 @@ use presence_bridge::services::mirror::{
 use presence_bridge::services::ports::{ReadError, Records, WriteError};
 use presence_bridge::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -209,8 +208,8 @@ async fn a_token_that_the_database_no_longer_takes_is_fetched_anew_from_google()
     let site = Site::open().await;
     let google = Google::open(&site.base).await;
     let file = google.key_file();
-    let key = KeyFile::read(Path::new(file.path())).unwrap();
-    let tokens = AccessTokens::from_key_file(&key, Clock::system(), Arc::default()).unwrap();
+    let key = std::fs::read_to_string(file.path()).unwrap().into();
+    let tokens = AccessTokens::from_key_file(key, Clock::system(), Arc::default());
     let database = site.database(Arc::new(tokens));
     let ann = [(user("ann"), record(true, 7))];
     assert_eq!(database.write(&ann, None).await, Ok(()));

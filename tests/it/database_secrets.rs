@@ -6,9 +6,8 @@ use crate::google::{Google, access_token};
 use presence_bridge::clock::Clock;
 use presence_bridge::dev::database::{Fault, Target as For};
 use presence_bridge::domain::ids::UserId;
-use presence_bridge::firebase::access_token::{AccessTokens, KeyFile};
+use presence_bridge::firebase::access_token::AccessTokens;
 use presence_bridge::services::ports::Records;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// Everything that is logged, at every level and by every crate.
@@ -49,8 +48,8 @@ async fn neither_tokens_nor_users_are_in_logs_and_errors() {
     let site = Site::open().await;
     let google = Google::open(&site.base).await;
     let file = google.key_file();
-    let key = KeyFile::read(Path::new(file.path())).unwrap();
-    let tokens = AccessTokens::from_key_file(&key, Clock::system(), Arc::default()).unwrap();
+    let key = std::fs::read_to_string(file.path()).unwrap().into();
+    let tokens = AccessTokens::from_key_file(key, Clock::system(), Arc::default());
     let database = site.database(Arc::new(tokens));
     let name = UserId::parse("c4nary/ann").unwrap();
     let one = [(name.clone(), record(true, 7))];

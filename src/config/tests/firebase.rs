@@ -3,6 +3,7 @@
 use super::super::firebase::DEV_PROJECT;
 use super::super::{Credentials, DatabaseTarget, IdentityMode};
 use super::*;
+use crate::mint;
 
 const EMULATORS: [(&str, &str); 3] = [
     ("FIREBASE_PROJECT_ID", "demo-chat"),
@@ -16,14 +17,12 @@ fn emulators_and(more: &[(&str, &str)]) -> Environment {
 
 fn key(fields: &[(&str, &str)]) -> TestFile {
     let mut key = serde_json::Map::new();
+    let private_key = mint::keys()[0].private_pem();
     let good = [
         ("type", "service_account"),
         ("project_id", "key-project"),
         ("client_email", "bridge@key-project.iam.gserviceaccount.com"),
-        (
-            "private_key",
-            "-----BEGIN PRIVATE KEY-----\nc4nary\n-----END PRIVATE KEY-----\n",
-        ),
+        ("private_key", private_key.as_str()),
         ("token_uri", "https://oauth2.googleapis.com/token"),
     ];
     for (field, value) in good.iter().chain(fields) {
@@ -119,6 +118,8 @@ fn a_key_file_that_cannot_work_is_refused_at_start() {
     let login = key(&[("type", "authorized_user")]);
     let nobody = key(&[("client_email", "")]);
     let keyless = key(&[("private_key", "c4nary")]);
+    let blunt = "-----BEGIN PRIVATE KEY-----\nc4nary\n-----END PRIVATE KEY-----\n";
+    let broken = key(&[("private_key", blunt)]);
     let elsewhere = key(&[("token_uri", "http://c4nary.evil.example/token")]);
     let text = TestFile::with("c4nary");
     let list = TestFile::with("[\"c4nary\"]");
@@ -127,6 +128,7 @@ fn a_key_file_that_cannot_work_is_refused_at_start() {
         (login.path(), "`type`"),
         (nobody.path(), "`client_email`"),
         (keyless.path(), "`private_key`"),
+        (broken.path(), "`private_key`"),
         (elsewhere.path(), "`token_uri`"),
         (text.path(), "JSON"),
         (list.path(), "JSON"),
@@ -150,8 +152,12 @@ fn a_good_key_file_is_the_credential() {
     ] {
         let key = key(&[("token_uri", uri)]);
         let config = fine(&[("GOOGLE_APPLICATION_CREDENTIALS", key.path())]);
-        assert_eq!(config.credentials, Credentials::KeyFile(key.path().into()));
-        assert!(!format!("{config:?}").contains("c4nary"));
+        let Credentials::KeyFile(read) = &config.credentials else {
+            panic!("{:?}", config.credentials);
+        };
+        assert_eq!(*read.json, *std::fs::read_to_string(key.path()).unwrap());
+        assert!(read.is_shared, "the umask of tests is the usual one");
+        assert!(!format!("{config:?}").contains("PRIVATE KEY"));
     }
 }
 

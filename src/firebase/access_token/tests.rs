@@ -2,13 +2,11 @@
 
 use super::*;
 use crate::firebase::fake::{Answer, FakeServer, Log, eventually, skip};
-use crate::firebase::mint::keys;
+use crate::mint::keys;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-
-mod key_files;
 
 fn grant(token: &str, expires_in: u64) -> Answer {
     Answer::json(
@@ -28,10 +26,9 @@ impl Bench {
         let server = FakeServer::start(answers).await;
         let metrics = Arc::new(Metrics::new());
         let json = keys()[0].key_file(server.url("/token").as_str());
-        let file = KeyFile::parse(&json.to_string()).unwrap();
-        let tokens = AccessTokens::from_key_file(&file, Clock::system(), Arc::clone(&metrics));
+        let json = json.to_string().into();
         Self {
-            tokens: tokens.unwrap(),
+            tokens: AccessTokens::from_key_file(json, Clock::system(), Arc::clone(&metrics)),
             server,
             metrics,
         }
@@ -343,4 +340,30 @@ async fn a_database_that_refuses_everything_causes_one_fetch_a_second() {
     tokio::time::resume();
     assert_eq!(bench.token().await, ok("same"));
     assert_eq!(bench.server.requests(), 3);
+}
+
+#[tokio::test]
+async fn no_token_is_in_debug_output() {
+    let bench = Bench::key_file([grant("SECRET-TOKEN", 3600)]).await;
+    bench.token().await.unwrap();
+    let text = format!("{:?}", bench.tokens);
+    assert!(
+        !text.contains("PRIVATE KEY") && !text.contains("SECRET"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_metadata_host_is_a_host_and_perhaps_a_port() {
+    for host in [
+        METADATA_HOST,
+        "169.254.169.254",
+        "127.0.0.1:8080",
+        "[::1]:8080",
+    ] {
+        assert!(metadata_url(host).is_some(), "{host}");
+    }
+    for host in ["", "a/b", "user@host", "host?x", "host:port", "a b"] {
+        assert!(metadata_url(host).is_none(), "{host}");
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::firebase::fake::{Answer, FakeServer};
-use crate::firebase::mint::{self, TestKey, key_set, keys, unsigned};
+use crate::mint::{self, TestKey, key_set, keys, unsigned};
 use serde_json::{Value, json};
 
 mod claims;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::time::UnixMillis;
 use crate::firebase::fake::{Answer, FakeServer, eventually, skip};
-use crate::firebase::mint::{key_set, keys};
+use crate::mint::{key_set, keys};
 use futures_util::future::join_all;
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 //! are those of the survey of Google's SDKs, `J` those of the attack list.
 
 use super::*;
-use crate::firebase::mint::segment;
+use crate::mint::segment;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256};
 use base64::Engine;
