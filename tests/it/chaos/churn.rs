@@ -2,9 +2,9 @@
 
 use super::client::{Client, Failed};
 use super::connections::settings;
+use super::far::Far;
 use super::figures::figure_row;
 use super::hasty;
-use super::namespace::Namespace;
 use super::room::join;
 use super::scrape::{Scraper, open_files, resident_kib, until_at_rest};
 use super::site::Site;
@@ -120,20 +120,20 @@ async fn come(site: &Site, bridge: SocketAddr, each: u32, all: &mut JoinSet<()>,
 }
 
 /// Networks that break with everybody in them.
-async fn cut(site: &Site, port: u16) {
+async fn cut(site: &Site, bridge: SocketAddr) {
     let mut broken = Vec::new();
     loop {
-        let namespace = Namespace::open();
+        let far = Far::from(bridge).await;
         let mut clients = Vec::new();
         for _ in 0..CUT_AT_ONCE {
             let user = format!("u{}", rand::rng().random_range(0..USERS));
-            let stream = namespace.connect(port).await;
+            let stream = far.connect().await;
             let mut client = Client::over(stream, &site.token(&user)).await.unwrap();
             join(&mut client, "chat0").await;
             clients.push(client);
         }
-        namespace.pull();
-        broken.push((namespace, clients));
+        far.pull();
+        broken.push((far, clients));
         if broken.len() > 6 {
             broken.remove(0);
         }
@@ -199,11 +199,10 @@ async fn churn_leaves_nothing_behind() {
     let files = open_files(&process);
     let scraper = Scraper::of(&process);
     let (mut all, mut came) = (JoinSet::new(), 0);
-    let port = process.public.port();
     let samples = tokio::select! {
         samples = sample(&process, &scraper, time) => samples,
         () = come(&site, process.public, sized(4, 20), &mut all, &mut came) => unreachable!("it never ends"),
-        () = cut(&site, port) => unreachable!("it never ends"),
+        () = cut(&site, process.public) => unreachable!("it never ends"),
     };
     // Whoever is silent stays so: it is the bridge that has to end them.
     let back = until_at_rest(&process, Duration::from_mins(2)).await;

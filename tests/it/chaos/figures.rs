@@ -53,15 +53,19 @@ pub(crate) fn figure_row(order: u8, what: &str, wanted: &str, measured: &str) {
     row("figures", order, &[what, wanted, measured]);
 }
 
-/// Past the test harness, which shows the output of failed tests only; and into the folder, if the
-/// run is the one that is published.
+/// Past the test harness, which shows the output of failed tests only.
+pub(crate) fn say(line: &str) {
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// For the eye, and into the folder, if the run is the one that is published.
 fn row(table: &str, order: u8, cells: &[&str]) {
     let mut line = String::from("|");
     for cell in cells {
         write!(line, " {cell} |").unwrap();
     }
     line.push('\n');
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    say(&line);
     if super::is_full() {
         std::fs::create_dir_all(FOLDER).unwrap();
         std::fs::write(format!("{FOLDER}/{table}-{order:02}"), line).unwrap();

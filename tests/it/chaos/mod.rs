@@ -2,13 +2,14 @@
 //!
 //! A [`site::Site`] has one database for all processes of a test; its [`journal`] keeps every commit.
 //! The [`swarm`] writes down who was really connected when; the [`checker`] holds the one against the
-//! other. [`proxy`] and [`namespace`] are what cables do. [`figures`] prints what was measured.
+//! other. [`proxy`] and [`namespace`] are what cables do ([`far`] takes the better one). [`figures`] prints what was measured.
 //!
 //! `CHAOS=full` runs the sizes and the settings that `docs/reliability.md` speaks of
 //! (`scripts/reliability`); without it everything is small and fast, and checked all the same.
 
 mod checker;
 mod client;
+mod far;
 pub(crate) mod figures;
 mod flapping;
 mod journal;
@@ -19,6 +20,7 @@ mod scrape;
 mod site;
 mod swarm;
 
+mod address;
 mod again;
 mod answers;
 mod audit;

@@ -15,19 +15,19 @@ pub(crate) struct Namespace {
     name: String,
     link: String,
     /// Of the bridge's side of the cable: processes have to listen here, too.
-    pub outside: IpAddr,
+    outside: IpAddr,
 }
 
 impl Namespace {
-    /// Fails where this user may not make one, and says how to run the test then.
-    pub(crate) fn open() -> Self {
+    /// The error is the system's sentence why this user may not make one.
+    pub(crate) fn open() -> Result<Self, String> {
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
         let id = std::process::id() % 10_000;
         let (name, link) = (format!("chaos{id}n{number}"), format!("ch{id}n{number}"));
         let octet = u8::try_from(id % 250).unwrap();
         let [outside, inside] = [1, 2].map(|host| Ipv4Addr::new(10, octet, number, host));
         let peer = format!("{link}p");
-        ip(&["netns", "add", &name]);
+        try_ip(&["netns", "add", &name])?;
         let namespace = Self {
             name,
             link,
@@ -49,7 +49,7 @@ impl Namespace {
             &peer,
         ]);
         ip(&["-n", name, "link", "set", &peer, "up"]);
-        namespace
+        Ok(namespace)
     }
 
     /// A connection from inside. The socket stays there, whoever uses it.
@@ -86,12 +86,14 @@ impl Drop for Namespace {
 
 #[track_caller]
 fn ip(arguments: &[&str]) {
+    try_ip(arguments).unwrap();
+}
+
+#[track_caller]
+fn try_ip(arguments: &[&str]) -> Result<(), String> {
     let output = Command::new("ip").args(arguments).output();
     let output = output.expect("ip is missing. Install it: sudo apt-get install -y iproute2");
-    assert!(
-        output.status.success(),
-        "ip {}: {}(network namespaces need root: sudo -E scripts/test binary)",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    let fault = || format!("ip {}: {}", arguments.join(" "), said.trim());
+    output.status.success().then_some(()).ok_or_else(fault)
 }

@@ -1,6 +1,6 @@
 //! A cable that can be pulled: bytes go through it, or late, or nowhere, or it breaks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub(crate) enum Cable {
 
 pub(crate) struct Proxy {
     pub address: SocketAddr,
+    target: SocketAddr,
     cable: Arc<watch::Sender<Cable>>,
     held_up: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
@@ -32,7 +33,17 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), target).await
+    }
+
+    /// Another cable to the same place, at the same port of another address of this machine.
+    pub(crate) async fn beside(&self, address: IpAddr) -> Self {
+        let address = SocketAddr::new(address, self.address.port());
+        Self::at(address, self.target).await
+    }
+
+    async fn at(address: SocketAddr, target: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let cable = Arc::new(watch::Sender::new(Cable::Sound));
         let held_up = Arc::<AtomicUsize>::default();
@@ -40,6 +51,7 @@ impl Proxy {
         let serving = tokio::spawn(serve(listener, target, Arc::clone(&cable), counter));
         Self {
             address,
+            target,
             cable,
             held_up,
             serving,

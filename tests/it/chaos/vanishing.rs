@@ -2,8 +2,8 @@
 
 use super::client::Client;
 use super::connections::{SLACK, grace, offline_times, runs, settings};
+use super::far::Far;
 use super::figures::{Times, figure_row, offline_row};
-use super::namespace::Namespace;
 use super::room::{Speaker, Witness, join};
 use super::site::Site;
 use super::sized;
@@ -50,7 +50,7 @@ impl Way {
 struct Victims {
     way: Way,
     users: Vec<String>,
-    namespace: Namespace,
+    far: Far,
     vanish: watch::Sender<bool>,
     clients: JoinSet<()>,
     room: Option<(Speaker, Witness)>,
@@ -63,7 +63,7 @@ impl Victims {
         let mut victims = Self {
             way,
             users: Vec::new(),
-            namespace: Namespace::open(),
+            far: Far::from(process.public).await,
             vanish: watch::Sender::new(false),
             clients: JoinSet::new(),
             room: None,
@@ -103,11 +103,9 @@ impl Victims {
 
     async fn client(&self, near: SocketAddr, token: &str) -> Client {
         let client = match self.way {
-            Way::Cut | Way::CutInABusyRoom => {
-                Client::over(self.namespace.connect(near.port()).await, token).await
-            }
+            Way::Cut | Way::CutInABusyRoom => Client::over(self.far.connect().await, token).await,
             Way::Reluctant => {
-                let stream = self.namespace.connect(near.port()).await;
+                let stream = self.far.connect().await;
                 socket2::SockRef::from(&stream)
                     .set_recv_buffer_size(16 * 1024)
                     .unwrap();
@@ -123,7 +121,7 @@ impl Victims {
     async fn vanish<T>(&mut self, watch: impl AsyncFnOnce(&[(String, Instant)]) -> T) -> T {
         let now = Clock::system().instant();
         if matches!(self.way, Way::Cut | Way::CutInABusyRoom) {
-            self.namespace.pull();
+            self.far.pull();
         }
         self.vanish.send_replace(true);
         let users = self.users.iter();
