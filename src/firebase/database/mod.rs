@@ -1,8 +1,8 @@
 //! The Realtime Database over REST: presence records and heartbeats.
 //!
-//! Requests are HTTP/1.1: a request that hangs takes its connection with it, so the next one
-//! starts afresh. Nothing is retried here but a refused token, once. Keys travel in bodies; where
-//! a key must stand in an address, no log and no error shows the address.
+//! Requests are HTTP/1.1: a request that hangs takes its connection with it, so the next but one
+//! starts afresh at the latest. Nothing is retried here but a refused token, once. Keys travel in
+//! bodies; where a key must stand in an address, no log and no error shows the address.
 
 mod call;
 mod outcome;
@@ -34,6 +34,8 @@ pub use target::{Target, TargetError, namespace_of};
 use url::Url;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// When the database has moved, each connection kept from before costs one timeout.
+const IDLE_CONNECTIONS: usize = 1;
 /// The largest answer to "who is online?": about half a million users.
 const MAX_ONLINE_BYTES: usize = 64 << 20;
 /// That answer may take this many times as long as others.
@@ -88,6 +90,7 @@ impl Database {
             .retry(reqwest::retry::never())
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .user_agent(concat!("presence-bridge/", env!("CARGO_PKG_VERSION")));
         builder = if options.target.is_https() {
             builder.https_only(true)
