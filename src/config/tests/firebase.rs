@@ -149,6 +149,8 @@ fn a_good_key_file_is_the_credential() {
     for uri in [
         "https://oauth2.googleapis.com/token",
         "http://127.0.0.1:8080/token",
+        "http://[::1]:9/token",
+        "http://localhost/token",
     ] {
         let key = key(&[("token_uri", uri)]);
         let config = fine(&[("GOOGLE_APPLICATION_CREDENTIALS", key.path())]);
@@ -156,8 +158,37 @@ fn a_good_key_file_is_the_credential() {
             panic!("{:?}", config.credentials);
         };
         assert_eq!(*read.json, *std::fs::read_to_string(key.path()).unwrap());
-        assert!(read.is_shared, "the umask of tests is the usual one");
         assert!(!format!("{config:?}").contains("PRIVATE KEY"));
+    }
+}
+
+#[test]
+fn the_assertion_goes_over_https_or_stays_on_this_machine() {
+    for uri in [
+        "http://oauth2.googleapis.com/token",
+        "http://127.0.0.1.evil.example/",
+        "ftp://127.0.0.1/",
+        "token",
+        "",
+    ] {
+        let key = key(&[("token_uri", uri)]);
+        let problem = only_problem(read(&[("GOOGLE_APPLICATION_CREDENTIALS", key.path())]));
+        assert!(problem.text.contains("`token_uri`"), "{uri}: {problem}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn it_is_known_whether_others_may_read_the_key() {
+    use std::os::unix::fs::PermissionsExt;
+    for (mode, shared) in [(0o600, false), (0o640, false), (0o644, true)] {
+        let key = key(&[]);
+        std::fs::set_permissions(key.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let config = fine(&[("GOOGLE_APPLICATION_CREDENTIALS", key.path())]);
+        let Credentials::KeyFile(read) = config.credentials else {
+            panic!("{:?}", config.credentials);
+        };
+        assert_eq!(read.is_shared, shared, "{mode:o}");
     }
 }
 
