@@ -46,19 +46,13 @@ impl Names {
 
     async fn start(&self, site: &Site) -> Process {
         let at = format!("{NAME}:{}", site.cable.address.port());
-        let environment = site.environment(&[("FIREBASE_DATABASE_EMULATOR_HOST", &at)]);
-        let environment: Vec<(&str, &str)> = environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
         let [hosts, resolver] = [&self.hosts, &self.resolver].map(|path| path.display());
         let line = format!(
             "exec unshare --map-root-user --mount sh -c \
              'mount --bind {hosts} /etc/hosts && mount --bind {resolver} /etc/resolv.conf && exec \"$0\"'"
         );
-        let process = Process::after(&line, "", &environment).await;
-        site.door.lead_to(process.public);
-        process
+        site.start_after(&line, &[("FIREBASE_DATABASE_EMULATOR_HOST", &at)])
+            .await
     }
 }
 

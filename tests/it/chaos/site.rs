@@ -133,12 +133,14 @@ impl Site {
 
     /// The same, with more settings; `SABOTAGE` is one.
     pub(crate) async fn start_with(&self, more: &[(&str, &str)]) -> Process {
-        let environment = self.environment(more);
-        let environment: Vec<(&str, &str)> = environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let process = Process::start(&[], &environment).await;
+        let process = Process::start(&[], &borrowed(&self.environment(more))).await;
+        self.door.lead_to(process.public);
+        process
+    }
+
+    /// The same, at the end of a shell's line such as `ulimit -n 160; exec`.
+    pub(crate) async fn start_after(&self, line: &str, more: &[(&str, &str)]) -> Process {
+        let process = Process::after(line, "", &borrowed(&self.environment(more))).await;
         self.door.lead_to(process.public);
         process
     }
@@ -200,4 +202,11 @@ impl Site {
         )
         .await;
     }
+}
+
+fn borrowed(environment: &[(String, String)]) -> Vec<(&str, &str)> {
+    let pairs = environment.iter();
+    pairs
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }

@@ -19,18 +19,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// A process that starts behind a shell's line, to which the door leads.
-async fn start_after(site: &Site, line: &str, more: &[(&str, &str)]) -> Process {
-    let environment = site.environment(more);
-    let environment: Vec<(&str, &str)> = environment
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    let process = Process::after(line, "", &environment).await;
-    site.door.lead_to(process.public);
-    process
-}
-
 /// Until the process says that it has counted so many.
 pub(super) async fn until_counted(process: &Process, metric: &str, so_many: f64) {
     let counted = async {
@@ -81,7 +69,9 @@ async fn leave(site: &Site, swarm: &Swarm, users: usize) {
 async fn without_file_descriptors_presence_is_written_and_later_new_ones_get_in() {
     const FILES: usize = 160;
     let site = Site::new(&[("PRESENCE_GRACE", "1s")]).await;
-    let process = start_after(&site, &format!("ulimit -n {FILES}; exec"), &[]).await;
+    let process = site
+        .start_after(&format!("ulimit -n {FILES}; exec"), &[])
+        .await;
     let scraper = Scraper::of(&process);
     let mut swarm = Swarm::of(&site, 20).await;
     all_online(&site, 20).await;
@@ -161,7 +151,7 @@ async fn starved_of_the_processor_it_loses_nobody() {
         &[][..],
     );
     let site = Site::new(settings).await;
-    let process = start_after(&site, "exec nice -n 19", &[]).await;
+    let process = site.start_after("exec nice -n 19", &[]).await;
     let scraper = Scraper::of(&process);
     let swarm = Swarm::of(&site, users).await;
     all_online(&site, users).await;
